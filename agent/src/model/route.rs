@@ -1,0 +1,55 @@
+//! The front door's table: which path leads to which app, and whether the app can take requests.
+//!
+//! An immutable value, swapped as a whole over a `watch` channel.
+
+use serde::{Deserialize, Serialize};
+use space_lifecycle::SignIn;
+use std::path::PathBuf;
+
+/// Everything the front door needs to know about the space.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Door {
+    /// Names the session cookie: 8 hexadecimal digits, the same at every start of the same space.
+    pub space_id: String,
+    pub space: String,
+    /// Begins and ends with `/`.
+    pub base_path: String,
+    pub sign_in: SignIn,
+    /// Further acceptable values of Host (lower case), beside the loopback names.
+    pub hosts: Vec<String>,
+    /// Further acceptable values of Origin (lower case).
+    pub origins: Vec<String>,
+    /// In the order of the document; the first owns `/`.
+    pub routes: Vec<Route>,
+}
+
+/// One app's place at the front door.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Route {
+    pub app: String,
+    /// What people call it: `JupyterLab`, or the app's name.
+    pub label: String,
+    /// Joined to the door's base path already; begins and ends with `/`.
+    pub base_path: String,
+    pub strip_base_path: bool,
+    pub upstream: Upstream,
+    /// The uid under which the app runs: whoever answers on its socket must have it.
+    pub uid: u32,
+    pub state: RouteState,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Upstream {
+    Unix(PathBuf),
+    /// A port on 127.0.0.1.
+    Port(u16),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RouteState {
+    /// Set-up is running, or the app is starting (again): a page for people, 503 with Retry-After for programs.
+    NotYet,
+    Ready,
+    /// It won't come (any more): the page says why, programs get 503.
+    Gone,
+}

@@ -1,0 +1,245 @@
+//! The types of a valid space: what a document means, every default filled in.
+//!
+//! These are the resolved types. What is not written in a document has its default here already, except where only the
+//! machine can answer (who the user is, which folder is the home): those are `Option`, and the agent resolves them at
+//! the edge. They serialize, because the agent keeps the space it booted in its snapshot: a restarted agent resumes
+//! what it booted, not what the document says by then.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// One space, valid: every default filled in, every name unique, every path as written (relative to the document).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Space {
+    pub info: SpaceInfo,
+    /// Who the apps and steps run as; `None`: the agent finds out (see DESIGN, who the user is).
+    pub user: Option<User>,
+    /// `storage.home.directory`, absolute or relative to the document's folder; `None`: `./home` where `run` was called.
+    pub home: Option<PathBuf>,
+    /// In an order in which every step comes after the ones it needs.
+    pub steps: Vec<Step>,
+    /// The first one owns `/` of the front door. May be empty.
+    pub apps: Vec<App>,
+    pub idle: Idle,
+    pub front_door: FrontDoor,
+    pub stop: Stop,
+    pub agent: AgentPolicy,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SpaceInfo {
+    /// `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`; `None`: the agent names the space after its home.
+    pub name: Option<String>,
+    pub domain: Option<String>,
+    pub owner: Option<String>,
+    /// `private` (default) or `shared`.
+    pub shared: bool,
+}
+
+/// `user:` as written. At least a name or a uid is given.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct User {
+    pub name: Option<String>,
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    /// HOME of what runs; default: the space's home folder.
+    pub home: Option<PathBuf>,
+}
+
+/// A unit of set-up work.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Unique; `[A-Za-z0-9][A-Za-z0-9._-]{0,62}`.
+    pub name: String,
+    pub kind: StepKind,
+    pub needs: Vec<String>,
+    /// What waits for the step. Default: the app for `run`, nothing for `git` and `python`.
+    pub blocks: Blocks,
+    /// Default 10 minutes.
+    pub timeout: Duration,
+    /// Default `recovery`.
+    pub on_failure: OnFailure,
+    pub env: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StepKind {
+    /// A shell script's text; run with `bash FILE` in the home folder, standard input closed.
+    Run(String),
+    Git {
+        url: String,
+        r#ref: Option<String>,
+        into: PathBuf,
+    },
+    Python(Python),
+}
+
+/// A virtual environment with packages in it. Paths are relative to the home folder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Python {
+    /// A requirements file; at least one of this and `packages` is given.
+    pub requirements: Option<PathBuf>,
+    /// Requirement specifiers as pip takes them.
+    pub packages: Vec<String>,
+    /// Default `.venv`.
+    pub environment: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Blocks {
+    App,
+    Nothing,
+}
+
+/// What a failed step does to the boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFailure {
+    /// The space goes on without it, and says so.
+    Continue,
+    /// Recovery mode. Until the agent has one: as `abort`.
+    Recovery,
+    /// The boot fails: exit 1.
+    Abort,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct App {
+    /// Unique; default: `default` for the first app without a name of kind jupyterlab, else the kind.
+    pub name: String,
+    pub kind: AppKind,
+    /// Begins and ends with `/`; relative to `front_door.base_path`. Default `/jupyterlab/default/`, else `/<name>/`;
+    /// if `front_door.base_path` isn't `/`, the first app's default is `/` (that is, the front door's own base path).
+    pub base_path: String,
+    pub env: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AppKind {
+    Jupyterlab(JupyterLab),
+    Command(Command),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JupyterLab {
+    /// The virtual environment in which `jupyter-lab` is looked for first, relative to the home; then PATH.
+    pub environment: Option<PathBuf>,
+}
+
+/// Anything that serves HTTP.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Command {
+    /// Program and arguments, at least the program.
+    pub command: Vec<String>,
+    /// Where it listens. Not written: the agent's own unix socket, its path in `$SPACE_AGENT_APP_SOCKET`.
+    pub upstream: Upstream,
+    /// True: the app sees paths without its base path.
+    pub strip_base_path: bool,
+    /// The path below the base path that answers below 500 once the app is ready; begins with `/`. Default `/`.
+    pub ready_path: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Upstream {
+    /// `port:`, on 127.0.0.1. The command gets it as `$PORT`.
+    Port(u16),
+    /// `socket:`, relative to the home folder.
+    Socket(PathBuf),
+    /// A socket in the run folder.
+    Own,
+}
+
+/// When is a space stopped for idleness, and how.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Idle {
+    /// `None`: never. Default 60 minutes.
+    pub shutdown: Option<Duration>,
+    /// How long viewers are warned before; not longer than `shutdown`. Default: 5 minutes, or a quarter of `shutdown` if that is shorter.
+    pub notice: Duration,
+    /// Default `exit` with a document, `observe` without one.
+    pub action: Action,
+    /// How long an activity source that can't be read holds the space. Default 2 hours.
+    pub blind_after: Duration,
+    /// The longest lease that anyone can take. Default 12 hours.
+    pub lease_max: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Say it, do nothing.
+    Observe,
+    /// Tell whoever polls `api/idle`; they stop the space.
+    Report,
+    /// Stop the space: `run` ends with 0.
+    Exit,
+    /// Run a command (program and arguments) instead of exiting.
+    Command(Vec<String>),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FrontDoor {
+    /// An address and a port, `127.0.0.1:8888` by default.
+    pub listen: String,
+    /// Begins and ends with `/`; prefixes everything.
+    pub base_path: String,
+    pub sign_in: SignIn,
+    /// Further values of the Host header that are this space (host or host:port).
+    pub hosts: Vec<String>,
+    /// Further origins (scheme://host[:port]) whose pages may act on this space.
+    pub origins: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SignIn {
+    /// A one-time link, then a session cookie.
+    Token,
+    /// Nobody is asked. Only on a loopback address, until there is a trusted proxy to be named.
+    Open,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stop {
+    /// From the wish to stop to the end of everything. Default 25 s, at least 1 s.
+    pub deadline: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AgentPolicy {
+    /// How often the agent may crash before init gives up. Default 5 within 10 minutes.
+    pub restart: Restart,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Restart {
+    pub max: u32,
+    pub within: Duration,
+}
+
+impl App {
+    /// `jupyterlab` or `command`.
+    pub fn kind_name(&self) -> &'static str {
+        match self.kind {
+            AppKind::Jupyterlab(_) => "jupyterlab",
+            AppKind::Command(_) => "command",
+        }
+    }
+}
+
+impl StepKind {
+    /// `run`, `git` or `python`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            StepKind::Run(_) => "run",
+            StepKind::Git { .. } => "git",
+            StepKind::Python(_) => "python",
+        }
+    }
+}
