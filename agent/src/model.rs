@@ -2,9 +2,16 @@
 //!
 //! Uses only std, serde, utoipa's derive and `space-lifecycle`; a test keeps that.
 
+pub mod app;
 pub mod child;
+pub mod idle;
+pub mod lease;
 pub mod log;
 pub mod now;
 pub mod reading;
+pub mod restart;
 pub mod route;
+pub mod space;
 pub mod status;
+pub mod step;
+mod view;
