@@ -4,6 +4,7 @@
 
 pub mod app;
 pub mod child;
+pub mod folders;
 pub mod idle;
 pub mod lease;
 pub mod log;

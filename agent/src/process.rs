@@ -9,7 +9,7 @@ mod logs;
 mod output;
 mod probe;
 
-pub use attach::{Attached, KnownChild, Link, attach};
+pub use attach::{Attached, KnownChild, Link, attach, keep, set_policy};
 pub use logs::Logs;
 pub use probe::Probe;
 
@@ -45,10 +45,25 @@ pub struct Config {
 /// What the hall asks for.
 #[derive(Debug)]
 pub enum Command {
-    Spawn { child: String, spec: Box<ChildSpec> },
-    Probe { child: String, probe: Probe },
-    End { child: String, grace: Duration },
-    EndTree { grace: Duration },
+    Spawn {
+        child: String,
+        spec: Box<ChildSpec>,
+    },
+    Probe {
+        child: String,
+        probe: Probe,
+    },
+    End {
+        child: String,
+        grace: Duration,
+    },
+    /// The child's end is in the stored state: init may forget it.
+    Stored {
+        child: String,
+    },
+    EndTree {
+        grace: Duration,
+    },
 }
 
 /// What the hall is told.
@@ -88,6 +103,7 @@ pub async fn run(
         init_pid: config.init_pid,
         output: Output { logs: config.logs.clone(), lines: config.lines, now: config.now },
         children: HashMap::new(),
+        probes: HashMap::new(),
         ending: None,
         tasks: JoinSet::new(),
         inner,
@@ -125,9 +141,8 @@ enum Inside {
 struct Child {
     output: output::Tail,
     exit: Option<Exit>,
-    told: bool,
+    stored: bool,
     closed: bool,
-    probe: Option<AbortHandle>,
 }
 
 struct Room {
@@ -135,6 +150,8 @@ struct Room {
     init_pid: i32,
     output: Output,
     children: HashMap<String, Child>,
+    /// By child, which need not be told of yet.
+    probes: HashMap<String, AbortHandle>,
     ending: Option<Ending>,
     tasks: JoinSet<()>,
     inner: mpsc::Sender<Inside>,
@@ -182,7 +199,7 @@ impl Room {
             Some(fd) => (self.read_output(&known.id, fd), false),
             None => (output::Tail::default(), true),
         };
-        self.children.insert(known.id.clone(), Child { output: tail, exit: None, told: false, closed, probe: None });
+        self.children.insert(known.id.clone(), Child { output: tail, exit: None, stored: false, closed });
         self.say(News::Started { child: known.id.clone(), pid: known.pid }).await;
         if let Some(exit) = known.exit {
             self.ended(known.id, exit);
@@ -204,7 +221,7 @@ impl Room {
     fn ended(&mut self, id: String, exit: Exit) {
         let Some(child) = self.children.get_mut(&id) else { return };
         child.exit = Some(exit);
-        if let Some(probe) = child.probe.take() {
+        if let Some(probe) = self.probes.remove(&id) {
             probe.abort();
         }
         let (inner, wait) = (self.inner.clone(), if child.closed { Duration::ZERO } else { DRAIN });
@@ -222,6 +239,12 @@ impl Room {
                 Ok(())
             }
             Command::End { child, grace } => self.end(child, grace),
+            Command::Stored { child } => {
+                if let Some(known) = self.children.get_mut(&child) {
+                    known.stored = true;
+                }
+                self.forget(&child)
+            }
             Command::EndTree { grace } => self.end_tree(grace),
         }
     }
@@ -232,10 +255,7 @@ impl Room {
             probe.until_ready().await;
             let _ = inner.send(Inside::Ready { child: name }).await;
         });
-        // A child that is not told of yet is aborted with the room's tasks.
-        if let Some(child) = self.children.get_mut(&child) {
-            child.probe = Some(handle);
-        }
+        self.probes.insert(child, handle);
     }
 
     fn end(&mut self, child: String, grace: Duration) -> io::Result<()> {
@@ -301,9 +321,8 @@ impl Room {
     }
 
     async fn tell_end(&mut self, id: &str) {
-        let Some(child) = self.children.get_mut(id) else { return };
+        let Some(child) = self.children.get(id) else { return };
         let Some(exit) = child.exit.clone() else { return };
-        child.told = true;
         let last_line = child.output.last_line();
         self.say(News::Ended { child: id.to_owned(), exit, last_line }).await;
         self.tell_ending();
@@ -311,7 +330,7 @@ impl Room {
 
     /// init forgets a child once its end is stored and its output at its end; until then a new agent is told of both.
     fn forget(&mut self, id: &str) -> io::Result<()> {
-        if self.children.get(id).is_some_and(|child| child.told && child.closed) {
+        if self.children.get(id).is_some_and(|child| child.stored && child.closed) {
             self.children.remove(id);
             self.link.send(&ToInit::Acknowledge { id: id.to_owned() })?;
         }

@@ -5,7 +5,14 @@ pub mod account;
 pub mod clock;
 pub mod keys;
 pub mod link;
+pub mod lock;
 pub mod memory_file;
 pub mod spawn;
 pub mod stop;
 pub mod tree;
+
+/// Lets the calling thread wait, before there is a runtime: the one place where a thread sleeps.
+#[expect(clippy::disallowed_methods, reason = "before the runtime; callers have a deadline")]
+fn pause(duration: std::time::Duration) {
+    std::thread::sleep(duration);
+}

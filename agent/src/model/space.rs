@@ -171,7 +171,7 @@ impl Space {
         }
         match event {
             Event::Tick => {}
-            Event::Resumed { known } => self.resume(&known, &mut effects),
+            Event::Resumed { known } => self.resume(&known, now, &mut effects),
             Event::Started { child, pid } => self.started(&child, pid),
             Event::StepEnded { child, outcome } => self.step_ended(&child, outcome, now, &mut effects),
             Event::AppEnded { child, exit, last_line } => self.app_ended(&child, &exit, last_line, now),

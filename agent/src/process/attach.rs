@@ -7,7 +7,6 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::Mutex;
 
 /// init answers at once, or it isn't init.
 const INTRODUCTION: Duration = Duration::from_secs(5);
@@ -56,6 +55,17 @@ pub fn attach(socket: OwnedFd) -> io::Result<Attached> {
     Ok(Attached { socket, starts, init_pid, stops_asked, state, kept, children })
 }
 
+/// Gives init a descriptor to keep. Blocking, before the runtime.
+pub fn keep(socket: &OwnedFd, name: &str, fd: BorrowedFd<'_>) -> io::Result<()> {
+    link::send(socket, &ToInit::Keep { name: name.to_owned() }, Some(fd))
+}
+
+/// Tells init how often the agent may crash. Blocking, before the runtime.
+pub fn set_policy(socket: &OwnedFd, max: u32, within: Duration) -> io::Result<()> {
+    let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+    link::send(socket, &ToInit::Policy { max, within_ms }, None)
+}
+
 fn speak(version: u32) -> io::Result<()> {
     if version == link::VERSION {
         return Ok(());
@@ -85,13 +95,13 @@ fn next(socket: &OwnedFd) -> io::Result<(ToAgent, Option<OwnedFd>)> {
 #[derive(Debug)]
 pub struct Link {
     socket: AsyncFd<OwnedFd>,
-    buffer: Mutex<Vec<u8>>,
+    buffer: Vec<u8>,
 }
 
 impl Link {
     /// Inside a runtime.
     pub fn new(socket: OwnedFd) -> io::Result<Link> {
-        Ok(Link { socket: AsyncFd::new(socket)?, buffer: Mutex::new(Vec::new()) })
+        Ok(Link { socket: AsyncFd::register(socket)?, buffer: Vec::new() })
     }
 
     /// init reads whatever it is sent, at once; a full buffer means that it hangs, which nothing here can mend.
@@ -99,16 +109,11 @@ impl Link {
         link::send(self.socket.get_ref(), message, None)
     }
 
-    pub fn keep(&self, name: &str, fd: BorrowedFd<'_>) -> io::Result<()> {
-        link::send(self.socket.get_ref(), &ToInit::Keep { name: name.to_owned() }, Some(fd))
-    }
-
     /// The next message; `None` once init is gone. Cancel-safe: a message is taken in one system call.
-    pub async fn receive(&self) -> io::Result<Option<(ToAgent, Option<OwnedFd>)>> {
+    pub async fn receive(&mut self) -> io::Result<Option<(ToAgent, Option<OwnedFd>)>> {
         loop {
             let mut ready = self.socket.readable().await?;
-            let mut buffer = self.buffer.lock().await;
-            match link::receive(self.socket.get_ref(), &mut buffer) {
+            match link::receive(self.socket.get_ref(), &mut self.buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
                 received => return received,
             }

@@ -160,7 +160,8 @@ impl Space {
         }
     }
 
-    pub(super) fn resume(&mut self, known: &[String], effects: &mut Vec<Effect>) {
+    /// Asks again for what was asked for and init does not know of; takes up what it knows.
+    pub(super) fn resume(&mut self, known: &[String], now: Now, effects: &mut Vec<Effect>) {
         let known_to_init = |child: &str| known.iter().any(|id| id == child);
         if self.up() {
             for (index, step) in self.steps.iter().enumerate() {
@@ -172,19 +173,30 @@ impl Space {
                     }
                 }
             }
-            for (app, run) in self.apps.iter().enumerate() {
-                if let State::Starting { child, too_slow, .. } = &run.state {
-                    if !known_to_init(child) {
-                        effects.push(Effect::StartApp { app, child: child.clone() });
-                    } else if *too_slow {
-                        effects.push(Effect::EndChild { child: child.clone(), grace: Duration::ZERO });
-                    }
-                    effects.push(Effect::ProbeApp { app, child: child.clone() });
-                }
+            for app in 0..self.apps.len() {
+                self.resume_app(app, known_to_init, now, effects);
             }
         }
         self.end_strangers(known, effects);
         self.resume_ending(effects);
+    }
+
+    fn resume_app(&mut self, app: usize, known: impl Fn(&str) -> bool, now: Now, effects: &mut Vec<Effect>) {
+        match self.apps[app].state.clone() {
+            State::Starting { child, too_slow, .. } => {
+                if !known(&child) {
+                    effects.push(Effect::StartApp { app, child: child.clone() });
+                } else if too_slow {
+                    effects.push(Effect::EndChild { child: child.clone(), grace: Duration::ZERO });
+                }
+                effects.push(Effect::ProbeApp { app, child });
+            }
+            // Cannot be: init forgets a child only when its end is stored. If it were, the app would be missing.
+            State::Ready { child, .. } if !known(&child) => {
+                self.app_ended(&child, &Exit::Signal(9), Some("(nobody saw it end)".into()), now);
+            }
+            _ => {}
+        }
     }
 
     /// Children that init has and the state does not name (an end that was stored but not acknowledged is no stranger:
