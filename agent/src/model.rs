@@ -3,6 +3,7 @@
 //! Uses only std, serde, utoipa's derive and `space-lifecycle`; a test keeps that.
 
 pub mod child;
+pub mod environment;
 pub mod log;
 pub mod now;
 pub mod reading;
