@@ -4,6 +4,7 @@
 
 pub mod app;
 pub mod child;
+pub mod environment;
 pub mod folders;
 pub mod idle;
 pub mod lease;

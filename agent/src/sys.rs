@@ -3,6 +3,8 @@
 
 pub mod account;
 pub mod clock;
+pub mod files;
+pub mod helper;
 pub mod keys;
 pub mod link;
 pub mod lock;
