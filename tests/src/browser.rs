@@ -29,7 +29,8 @@ const FLAGS: [&str; 10] = [
 #[derive(Debug)]
 pub struct Browser {
     pub page: Client,
-    driver: Driver,
+    /// Ends both when it is dropped.
+    _driver: Driver,
 }
 
 #[derive(Debug)]
@@ -61,7 +62,7 @@ impl Browser {
             ClientBuilder::new(HttpConnector::new()).capabilities(options.clone()).connect(&url).await
         });
         let page = page.await.unwrap_or_else(|seen| panic!("{seen}"));
-        Browser { page, driver }
+        Browser { page, _driver: driver }
     }
 
     pub async fn go(&self, url: &str) {

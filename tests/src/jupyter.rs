@@ -88,7 +88,9 @@ impl Jupyter {
     /// Downloads a file and gives each piece to `take` as it comes; returns how many bytes there were.
     pub async fn download(&mut self, path: &str, mut take: impl FnMut(&[u8])) -> u64 {
         use http_body_util::BodyExt;
-        let path = format!("{}files/{path}", self.base);
+        // JupyterLab's own download links carry the cross-site token as well.
+        let xsrf = self.client.cookies.get("_xsrf").cloned().unwrap_or_default();
+        let path = format!("{}files/{path}?_xsrf={xsrf}", self.base);
         let begun = self.client.begin(Method::GET, &path, &[], crate::client::whole("")).await;
         let mut answer = begun.unwrap_or_else(|error| panic!("cannot download: {error}"));
         assert!(answer.status().is_success(), "cannot download {path}: {}", answer.status());

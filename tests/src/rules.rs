@@ -203,7 +203,7 @@ fn has_word(code: &str, word: &str) -> bool {
         let after = code[at + word.len()..].chars().next();
         let in_text = code[..at].matches('"').count() % 2 == 1;
         let ends_in_name = word.ends_with(is_name);
-        !in_text && !before.is_some_and(is_name) && !(ends_in_name && after.is_some_and(is_name))
+        !(in_text || before.is_some_and(is_name) || ends_in_name && after.is_some_and(is_name))
     })
 }
 
