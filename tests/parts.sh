@@ -1,0 +1,70 @@
+# What tests/run, tests/soak and tests/bench share. Sourced, from anywhere; it goes to the project's root.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+mkdir -p tests/.work tests/artefacts
+exec </dev/null
+
+# part WHAT COMMAND…: runs the command, says how long it took, and stops everything if it failed.
+part() {
+    local what=$1 begin=$EPOCHREALTIME status=0
+    shift
+    echo "== $what"
+    "$@" || status=$?
+    printf '== %s: %s after %.1f s\n' "$what" "$([ "$status" = 0 ] && echo done || echo "FAILED ($status)")" \
+        "$(seconds_since "$begin")"
+    # No subshell and no condition around the call would let `set -e` see it; so the end is said here.
+    [ "$status" = 0 ] || exit "$status"
+}
+
+seconds_since() {
+    awk -v now="$EPOCHREALTIME" -v begin="$1" 'BEGIN { print now - begin }'
+}
+
+# Debian packages, only those that are missing. Needs root or sudo for that, and nothing if all are there.
+packages() {
+    local missing=()
+    for package in python3-venv chromium chromium-driver fonts-dejavu-core; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+    done
+    [ ${#missing[@]} = 0 ] && return
+    echo "missing: ${missing[*]}"
+    local root=()
+    if [ "$(id -u)" != 0 ]; then
+        command -v sudo >/dev/null || {
+            echo "cannot install ${missing[*]}: neither root nor sudo; install them as root and run this again" >&2
+            return 1
+        }
+        root=(sudo)
+    fi
+    "${root[@]}" apt-get -qq -o DPkg::Lock::Timeout=300 update || return
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 \
+        install -y --no-install-recommends "${missing[@]}" >tests/.work/apt.log 2>&1 || {
+        tail -n 20 tests/.work/apt.log >&2
+        return 1
+    }
+}
+
+# The virtual environment of the fast tests. A stamp says what it was made of: the second run finds it in no time.
+environment() {
+    local python=/usr/bin/python3 venv=tests/.work/venv stamp
+    [ -x "$python" ] || python=$(command -v python3) || {
+        echo "cannot find python3: install it (apt-get install python3 python3-venv)" >&2
+        return 1
+    }
+    stamp=$("$python" --version; pwd; cat tests/requirements.txt)
+    [ -f "$venv/stamp" ] && [ "$(cat "$venv/stamp")" = "$stamp" ] && return
+    rm -rf "$venv"
+    "$python" -m venv "$venv" || return
+    "$venv/bin/pip" install --quiet --disable-pip-version-check -r tests/requirements.txt || return
+    echo "$stamp" >"$venv/stamp"
+}
+
+# An agent that the tests start is told where it is (SPACE_AGENT_BIN), so that nobody guesses target folders.
+agent_binary() {
+    local profile=$1 messages
+    messages=$(cargo build --quiet --locked -p space-agent --bin space-agent --profile "$profile" \
+        --message-format json-render-diagnostics) || return
+    SPACE_AGENT_BIN=$(grep -o '"executable":"[^"]*/space-agent"' <<<"$messages" | tail -n 1 | cut -d '"' -f 4)
+    [ -x "$SPACE_AGENT_BIN" ] || { echo "cargo built no space-agent binary" >&2; return 1; }
+    export SPACE_AGENT_BIN
+}

@@ -1,0 +1,51 @@
+//! Running programs in tests: always with a deadline, always ended.
+
+use std::io;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+/// What a finished program left.
+#[derive(Debug, Clone)]
+pub struct Done {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+    pub took: Duration,
+}
+
+impl Done {
+    /// The exit code; a program that was killed has none and fails the test.
+    pub fn code(&self) -> i32 {
+        self.status.code().unwrap_or_else(|| panic!("it was killed: {}\n{}", self.status, self.stderr))
+    }
+}
+
+/// Starts a program without input and output.
+pub fn spawn_quiet(command: &mut Command) -> io::Result<Child> {
+    spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
+}
+
+/// Starts a program. The only place in the tests that does.
+#[expect(clippy::disallowed_methods, reason = "the test process has no reaper but its own wait calls")]
+pub fn spawn(command: &mut Command) -> io::Result<Child> {
+    command.spawn()
+}
+
+/// Runs a program to its end and returns what it printed; past the deadline it is killed and the test fails.
+#[expect(clippy::disallowed_methods, reason = "the test process has no reaper but tokio's; killed when dropped")]
+pub async fn run(command: Command, deadline: Duration) -> Done {
+    let told = format!("{command:?}");
+    let mut command = tokio::process::Command::from(command);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let begin = tokio::time::Instant::now();
+    let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {told}: {error}"));
+    let output = tokio::time::timeout(deadline, child.wait_with_output()).await;
+    let output = output.unwrap_or_else(|_| panic!("{told} did not end within {deadline:?}"));
+    let output = output.expect("the output of a child can be read");
+    Done {
+        status: output.status,
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        took: begin.elapsed(),
+    }
+}
