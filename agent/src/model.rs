@@ -3,6 +3,8 @@
 //! Uses only std, serde, utoipa's derive and `space-lifecycle`; a test keeps that.
 
 pub mod child;
+pub mod duration;
+pub mod folders;
 pub mod log;
 pub mod now;
 pub mod reading;
