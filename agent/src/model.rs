@@ -8,6 +8,7 @@ pub mod environment;
 pub mod folders;
 pub mod idle;
 pub mod lease;
+pub mod duration;
 pub mod log;
 pub mod now;
 pub mod reading;
