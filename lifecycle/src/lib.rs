@@ -27,16 +27,19 @@ pub struct Read {
 }
 
 #[derive(Debug, Clone, serde::Serialize)]
-pub struct Mistakes(Vec<String>);
+pub struct Mistakes {
+    pub mistakes: Vec<String>,
+    pub more: usize,
+}
 
 impl std::fmt::Display for Mistakes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0.join("\n"))
+        f.write_str(&self.mistakes.join("\n"))
     }
 }
 
 pub fn read(_text: &str, name: &str, _mode: Mode) -> Result<Read, Mistakes> {
-    Err(Mistakes(vec![format!("{name}: stand-in")]))
+    Err(Mistakes { mistakes: vec![format!("{name}: stand-in")], more: 0 })
 }
 
 pub fn default_space() -> Space {
