@@ -1,1 +1,83 @@
-//! (being built)
+//! The hall: opens the rooms, runs the one loop that owns the state, drains the rooms in reverse order.
+//!
+//! Every event goes through [`Space::handle`](crate::model::space::Space::handle); the state is saved before the effects
+//! are carried out, so that an agent that is killed at any moment is followed by one that resumes: it finds in init's
+//! hands whatever it had started, and asks again for what init does not know.
+
+mod effects;
+mod hall;
+mod identity;
+mod place;
+mod prepare;
+mod requests;
+mod rooms;
+mod snapshot;
+
+use crate::cli::RunArgs;
+use crate::process;
+use crate::sys::memory_file::MemoryFile;
+use snapshot::Snapshot;
+use std::fmt;
+use std::os::fd::OwnedFd;
+
+/// Exit codes of `run` that a start can end with.
+const BOOT_FAILED: u8 = 1;
+const INVALID: u8 = 78;
+/// Not one of the space's own: init starts the agent again.
+const CRASHED: u8 = 101;
+
+/// Why the space could not even begin to boot: one message for the person who started it.
+#[derive(Debug)]
+pub struct Refusal {
+    pub code: u8,
+    pub message: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+fn refusal(code: u8, message: impl Into<String>) -> Refusal {
+    Refusal { code, message: message.into() }
+}
+
+/// The agent process: `init` is the link that init gave it. Returns its exit code.
+pub fn run(args: &RunArgs, init: OwnedFd) -> u8 {
+    match start(args, init) {
+        Ok(code) => code,
+        Err(refusal) => {
+            eprintln!("space-agent: {refusal}");
+            refusal.code
+        }
+    }
+}
+
+fn start(args: &RunArgs, init: OwnedFd) -> Result<u8, Refusal> {
+    let crashed = |what: &str, error: &dyn fmt::Display| refusal(CRASHED, format!("{what}: {error}"));
+    let mut attached = process::attach(init).map_err(|error| crashed("cannot speak with init", &error))?;
+    let (memory, state) =
+        MemoryFile::open(&attached.state).map_err(|error| crashed("cannot read the state", &error))?;
+    let snapshot = state.and_then(|state| Snapshot::read(&state));
+    let resumed = snapshot.is_some();
+    let (snapshot, doors) = match snapshot {
+        Some(snapshot) => prepare::resume(snapshot, &mut attached)?,
+        None => prepare::begin(args, &attached)?,
+    };
+    rooms::run(args, snapshot, doors, memory, attached, resumed)
+        .unwrap_or_else(|error| Err(crashed("the agent cannot go on", &error)))
+}
+
+/// The sockets that init keeps, by name.
+#[derive(Debug)]
+struct Doors {
+    front: std::net::TcpListener,
+    user: std::os::unix::net::UnixListener,
+    admin: std::os::unix::net::UnixListener,
+}
+
+const FRONT_DOOR: &str = "front-door";
+const USER_SOCKET: &str = "user-socket";
+const ADMIN_SOCKET: &str = "admin-socket";
+const LOCK: &str = "lock";

@@ -1,1 +1,170 @@
-//! (being built)
+//! What each app *is*, as data: program, arguments, where it listens, when it is ready, how it stops.
+//!
+//! Pure but for [`find_program`], which looks whether a program is there. Nothing is started here: the process room
+//! takes the [`ChildSpec`](crate::model::child::ChildSpec), the front door the upstream, the activity room the
+//! kernels interface.
+
+mod command;
+mod jupyterlab;
+
+use crate::model::child::{Account, ChildSpec};
+use crate::model::route::Upstream;
+use ring::digest::{SHA256, digest};
+use space_lifecycle::{App, AppKind};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use jupyterlab::config_files;
+
+/// The longest path of a unix socket: `sun_path` is 108 bytes with its ending zero.
+const SOCKET_PATH_MAX: usize = 107;
+
+/// Where the space puts its apps.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The home folder.
+    pub home: PathBuf,
+    pub account: Account,
+    /// `$RUN`; the app sockets are in `apps/` below it.
+    pub run_folder: PathBuf,
+    /// The front door's base path; begins and ends with `/`.
+    pub front_base: String,
+    /// The clean environment, see [`crate::model::environment`].
+    pub base_env: BTreeMap<String, String>,
+    /// Where the caller has put [`config_files`], readable by the account.
+    pub config_folder: PathBuf,
+}
+
+/// An app in its place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Definition {
+    /// The app's name in the document.
+    pub name: String,
+    /// What people call it: `JupyterLab`, or the app's name.
+    pub label: String,
+    pub program: Program,
+    pub args: Vec<String>,
+    /// The whole environment.
+    pub env: BTreeMap<String, String>,
+    /// Working folder.
+    pub folder: PathBuf,
+    pub account: Account,
+    /// Joined to the front door's base path; begins and ends with `/`.
+    pub base_path: String,
+    pub strip_base_path: bool,
+    pub upstream: Upstream,
+    pub ready: Ready,
+    /// How long the app may take from its start to its first good answer.
+    pub start_deadline: Duration,
+    pub stop: StopPolicy,
+    /// Path of Jupyter's REST interface (ends with `/`; `api/kernels` is below), if the app has kernels.
+    pub kernels_api: Option<String>,
+}
+
+/// Where an app's program may be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Program {
+    /// As people say it: `jupyter-lab`.
+    pub name: String,
+    /// Absolute paths in order; the first that can be executed is taken.
+    pub candidates: Vec<PathBuf>,
+    /// What to do if none can be.
+    pub remedy: String,
+}
+
+/// A GET of `path` that is answered with a status below `below`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ready {
+    /// As the app sees it (without the base path if that is stripped).
+    pub path: String,
+    pub below: u16,
+}
+
+/// How an app is asked to end: SIGTERM to its process group, SIGKILL when its share of the stop deadline is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StopPolicy {
+    /// Number of the signal.
+    pub signal: i32,
+    /// Of the stop deadline, in hundredths.
+    pub grace_percent: u8,
+}
+
+const SIGTERM: i32 = 15;
+/// DESIGN, budgets: apps have 40 % of the stop deadline.
+const STOP: StopPolicy = StopPolicy { signal: SIGTERM, grace_percent: 40 };
+const START_DEADLINE: Duration = Duration::from_secs(120);
+
+/// There is no program for an app.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Error {
+    app: String,
+    program: Program,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let places: Vec<_> = self.program.candidates.iter().map(|path| path.display().to_string()).collect();
+        let places = if places.is_empty() { "PATH, which is empty".to_owned() } else { places.join(", ") };
+        let Program { name, remedy, .. } = &self.program;
+        write!(
+            f,
+            "cannot start the app {}: there is no {name} that can be executed (looked at {places}): {remedy}",
+            self.app
+        )
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// What `app` is in `place`.
+pub fn definition(app: &App, place: &Place) -> Definition {
+    match &app.kind {
+        AppKind::Jupyterlab(kind) => jupyterlab::definition(app, kind, place),
+        AppKind::Command(kind) => command::definition(app, kind, place),
+    }
+}
+
+/// The first of the program's places that holds an executable file. Blocks for a few `stat`s.
+///
+/// Whether the *account* may execute it shows when it is started; an agent that is root sees more than the user.
+pub fn find_program(definition: &Definition) -> Result<PathBuf, Error> {
+    let executable = |path: &&PathBuf| {
+        fs::metadata(path).is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0)
+    };
+    let found = definition.program.candidates.iter().find(executable);
+    found.cloned().ok_or_else(|| Error { app: definition.name.clone(), program: definition.program.clone() })
+}
+
+pub fn into_spec(definition: Definition, program: PathBuf) -> ChildSpec {
+    let Definition { args, env, folder, account, .. } = definition;
+    ChildSpec { program, args, env, folder, account }
+}
+
+/// The app's own socket in the run folder.
+fn own_socket(name: &str, run_folder: &Path) -> PathBuf {
+    let folder = run_folder.join("apps");
+    let path = folder.join(format!("{name}.sock"));
+    if path.as_os_str().len() <= SOCKET_PATH_MAX {
+        return path;
+    }
+    let hash = digest(&SHA256, name.as_bytes());
+    folder.join(hash.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+}
+
+/// `/base/` and `/app/` make `/base/app/`.
+fn join_base(front_base: &str, base_path: &str) -> String {
+    format!("{}{base_path}", front_base.trim_end_matches('/'))
+}
+
+/// Where PATH (absolute folders only) says that `name` may be.
+fn on_path(name: &str, env: &BTreeMap<String, String>) -> Vec<PathBuf> {
+    let path = env.get("PATH").map_or("", String::as_str);
+    std::env::split_paths(path).filter(|folder| folder.is_absolute()).map(|folder| folder.join(name)).collect()
+}
+
+#[cfg(test)]
+mod tests;

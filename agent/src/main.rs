@@ -1,1 +1,32 @@
-fn main() {}
+//! The door of the program: `run` becomes init, which starts this binary again as the agent; everything else is the
+//! command line.
+
+use space_agent::cli::{self, Parsed};
+use space_agent::init::{self, AgentCommand};
+use space_agent::{agent, setup};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(match cli::parse(std::env::args_os()) {
+        Ok(Parsed::Run(args)) => run(&args),
+        Ok(Parsed::Agent(args)) => {
+            cli::log(&args.run);
+            agent::run(&args.run, args.init)
+        }
+        Ok(Parsed::Step { folder }) => setup::worker::main(&folder),
+        Ok(Parsed::Client(command)) => cli::client(command),
+        Err((message, code)) => {
+            eprintln!("{message}");
+            code
+        }
+    })
+}
+
+fn run(args: &cli::RunArgs) -> u8 {
+    let ended =
+        std::env::current_exe().and_then(|binary| init::run(AgentCommand { binary, args: cli::agent_args(args) }));
+    ended.unwrap_or_else(|error| {
+        eprintln!("space-agent: cannot start: {error}");
+        1
+    })
+}

@@ -2,9 +2,19 @@
 //!
 //! Uses only std, serde, utoipa's derive and `space-lifecycle`; a test keeps that.
 
+pub mod app;
 pub mod child;
+pub mod environment;
+pub mod folders;
+pub mod idle;
+pub mod lease;
+pub mod duration;
 pub mod log;
 pub mod now;
 pub mod reading;
+pub mod restart;
 pub mod route;
+pub mod space;
 pub mod status;
+pub mod step;
+mod view;

@@ -1,4 +1,20 @@
-//! The cellar: nix, unsafe, the clock.
+//! The cellar: nix, unsafe, the clock. Everyone may use it; it knows nothing but itself and `model`'s values.
 #![allow(unsafe_code)]
 
+pub mod account;
+pub mod clock;
+pub mod files;
+pub mod helper;
+pub mod keys;
+pub mod link;
+pub mod lock;
+pub mod memory_file;
+pub mod spawn;
 pub mod stop;
+pub mod tree;
+
+/// Lets the calling thread wait, before there is a runtime: the one place where a thread sleeps.
+#[expect(clippy::disallowed_methods, reason = "before the runtime; callers have a deadline")]
+fn pause(duration: std::time::Duration) {
+    std::thread::sleep(duration);
+}

@@ -3,12 +3,30 @@
 //! Pure: text in, values out. Nothing here opens a file, asks for the time or knows the agent, so a control plane can
 //! use this crate to check a document before it hands it to a space.
 //!
-//! The flow: text -> one tree of nodes with positions -> merged tree -> a collecting decoder -> [`Space`] (valid, or
-//! every mistake at once) -> [`BootPlan`](plan::BootPlan).
+//! The flow: text -> one tree of nodes with positions ([`tree`]) -> merged tree ([`merge`]) -> a collecting decoder
+//! ([`decode`]) -> [`Space`] (valid, or every mistake at once) -> [`BootPlan`](plan::BootPlan).
 
+mod decode;
+mod form;
+mod merge;
+mod mistake;
+pub mod plan;
+mod preset;
+mod schema;
 pub mod space;
+mod suggest;
+mod tree;
+mod vocabulary;
+pub mod written;
+
+pub use decode::{Mode, Read, read};
+pub use form::duration_text;
+pub use mistake::{Mistake, Mistakes};
+pub use preset::default_space;
+pub use schema::schema;
 
 pub use space::{
     Action, AgentPolicy, App, AppKind, Blocks, Command, FrontDoor, Idle, JupyterLab, OnFailure, Python, Restart,
-    SignIn, Space, SpaceInfo, Step, StepKind, Stop, Upstream, User,
+    SignIn, Space, SpaceInfo, Step, StepKind, Stop, Sudo, Upstream, User,
 };
+pub use tree::to_json;

@@ -28,7 +28,7 @@ pub struct Space {
     pub agent: AgentPolicy,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct SpaceInfo {
     /// `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`; `None`: the agent names the space after its home.
     pub name: Option<String>,
@@ -44,8 +44,22 @@ pub struct User {
     pub name: Option<String>,
     pub uid: Option<u32>,
     pub gid: Option<u32>,
-    /// HOME of what runs; default: the space's home folder.
+    /// HOME of what runs; absolute; default: the space's home folder.
     pub home: Option<PathBuf>,
+    /// Default `never`.
+    #[serde(default)]
+    pub sudo: Sudo,
+}
+
+/// May what runs as the user gain rights?
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sudo {
+    /// No: `no_new_privs` is set.
+    #[default]
+    Never,
+    /// As the image has it.
+    Image,
 }
 
 /// A unit of set-up work.
@@ -72,6 +86,7 @@ pub enum StepKind {
     Git {
         url: String,
         r#ref: Option<String>,
+        /// Relative to the home folder. Default: the last part of the URL.
         into: PathBuf,
     },
     Python(Python),
@@ -112,7 +127,8 @@ pub struct App {
     /// Unique; default: `default` for the first app without a name of kind jupyterlab, else the kind.
     pub name: String,
     pub kind: AppKind,
-    /// Begins and ends with `/`; relative to `front_door.base_path`. Default `/jupyterlab/default/`, else `/<name>/`;
+    /// Begins and ends with `/`; relative to `front_door.base_path`. Default `/jupyterlab/default/` for the first app of
+    /// kind jupyterlab, else `/<name>/`;
     /// if `front_door.base_path` isn't `/`, the first app's default is `/` (that is, the front door's own base path).
     pub base_path: String,
     pub env: BTreeMap<String, String>,

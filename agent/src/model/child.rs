@@ -18,6 +18,8 @@ pub struct ChildSpec {
     /// Working folder, absolute.
     pub folder: PathBuf,
     pub account: Account,
+    /// Whether setuid programs (sudo) work for it: `user.sudo: image`.
+    pub may_gain_privileges: bool,
 }
 
 /// Whom the space's steps and apps run as.

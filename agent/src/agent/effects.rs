@@ -1,0 +1,107 @@
+//! What the model wants done, done: each effect becomes a command to a room, or a task on a blocking thread.
+
+use super::hall::Done;
+use super::place::Place;
+use super::prepare;
+use crate::apps;
+use crate::model::child::{ChildSpec, Exit, StepOutcome};
+use crate::model::environment::base_environment;
+use crate::process::{Command, Probe};
+use crate::setup;
+use space_lifecycle::Space as Spec;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The program of a child is prepared on a blocking thread, from a copy of what does not change.
+#[derive(Debug)]
+pub(super) struct Workshop {
+    pub(super) spec: Spec,
+    pub(super) place: Place,
+    env: BTreeMap<String, String>,
+}
+
+impl Workshop {
+    pub(super) fn new(spec: Spec, place: Place, boot: &str) -> Arc<Workshop> {
+        let outer: BTreeMap<String, String> = std::env::vars().collect();
+        let mut env = base_environment(&outer, &place.account);
+        env.extend([prepare::mark(&place, boot)]);
+        env.insert("SPACE_AGENT_SOCKET".into(), place.user_socket().display().to_string());
+        Arc::new(Workshop { spec, place, env })
+    }
+
+    /// Blocking.
+    pub(super) fn start_step(&self, step: usize, child: String) -> Done {
+        match setup::prepare(&self.spec.steps[step], &self.setup_context()) {
+            Ok(spec) => self.spawn(child, spec),
+            Err(error) => Done::StepOver { child, outcome: StepOutcome::Failed { why: error.to_string() } },
+        }
+    }
+
+    /// Blocking.
+    pub(super) fn step_outcome(&self, step: usize, child: String, exit: &Exit) -> Done {
+        let outcome = setup::outcome(&self.spec.steps[step], &self.setup_context(), exit);
+        Done::StepOver { child, outcome }
+    }
+
+    /// Blocking.
+    pub(super) fn start_app(&self, app: usize, child: String) -> Done {
+        let definition = self.definition(app);
+        match apps::find_program(&definition) {
+            Ok(program) => self.spawn(child, apps::into_spec(definition, program)),
+            Err(error) => Done::AppOver { child, exit: Exit::NotStarted(error.to_string()) },
+        }
+    }
+
+    pub(super) fn idle_command(&self, child: String, command: &[String]) -> Done {
+        let spec = ChildSpec {
+            program: "/bin/sh".into(),
+            args: ["-c", "exec \"$@\"", "sh"]
+                .iter()
+                .map(|arg| (*arg).to_owned())
+                .chain(command.iter().cloned())
+                .collect(),
+            env: self.env.clone(),
+            folder: self.place.home.clone(),
+            account: self.place.account.clone(),
+            may_gain_privileges: false,
+        };
+        self.spawn(child, spec)
+    }
+
+    pub(super) fn probe(&self, app: usize) -> Probe {
+        let definition = self.definition(app);
+        Probe { upstream: definition.upstream, path: definition.ready.path, below: definition.ready.below }
+    }
+
+    pub(super) fn definition(&self, app: usize) -> apps::Definition {
+        apps::definition(&self.spec.apps[app], &apps_place(&self.spec, &self.place, &self.env))
+    }
+
+    fn spawn(&self, child: String, mut spec: ChildSpec) -> Done {
+        spec.may_gain_privileges = self.place.may_gain_privileges;
+        Done::Command(Command::Spawn { child, spec: Box::new(spec) })
+    }
+
+    fn setup_context(&self) -> setup::Context {
+        setup::Context {
+            account: self.place.account.clone(),
+            home: self.place.home.clone(),
+            state: self.place.state(),
+            steps_folder: self.place.steps(),
+            binary: self.place.binary.clone(),
+            env: self.env.clone(),
+        }
+    }
+}
+
+/// What an app's definition is made from.
+pub(super) fn apps_place(spec: &Spec, place: &Place, env: &BTreeMap<String, String>) -> apps::Place {
+    apps::Place {
+        home: place.home.clone(),
+        account: place.account.clone(),
+        run_folder: place.run.clone(),
+        front_base: spec.front_door.base_path.clone(),
+        base_env: env.clone(),
+        config_folder: place.jupyter_config(),
+    }
+}

@@ -1,0 +1,357 @@
+//! The one loop that owns the state.
+
+use super::effects::Workshop;
+use super::place::Place;
+use super::prepare;
+use super::snapshot::Snapshot;
+use crate::activity::Watched;
+use crate::model::app::State;
+use crate::model::child::{Exit, StepOutcome};
+use crate::model::now::Now;
+use crate::model::reading::Reading;
+use crate::model::route::{Door, Route, RouteState};
+use crate::model::space::{Effect, Event, Phase, Space};
+use crate::model::status::{AgentStatus, Status};
+use crate::process::{Command, News};
+use crate::sys::clock;
+use crate::sys::memory_file::MemoryFile;
+use crate::{control, proxy};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+/// The longest time between two looks at the activity sources.
+const LONGEST_TICK: Duration = Duration::from_secs(15);
+/// A blocking task that prepares a start or reads a result: longer means that a disk hangs.
+const BLOCKING: Duration = Duration::from_secs(30);
+
+/// The channels from the rooms.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    pub(super) news: mpsc::Receiver<News>,
+    pub(super) readings: mpsc::Receiver<Reading>,
+    pub(super) control: mpsc::Receiver<control::Request>,
+    pub(super) proxy: mpsc::Receiver<proxy::Request>,
+    /// A room that should run has ended.
+    pub(super) broken: mpsc::Receiver<String>,
+}
+
+/// The channels to the rooms.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) status: watch::Sender<Arc<Status>>,
+    pub(super) door: watch::Sender<Arc<Door>>,
+    pub(super) watched: watch::Sender<Arc<Vec<Watched>>>,
+    pub(super) ticks: watch::Sender<u64>,
+}
+
+/// What a task on a blocking thread has come to.
+#[derive(Debug)]
+pub(super) enum Done {
+    Command(Command),
+    StepOver { child: String, outcome: StepOutcome },
+    AppOver { child: String, exit: Exit },
+}
+
+/// Why the loop ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The space has ended with this code.
+    Space(u8),
+    /// init is gone; nobody keeps anything any more.
+    InitGone,
+}
+
+#[derive(Debug)]
+pub(super) struct Hall {
+    pub(super) space: Space,
+    pub(super) place: Place,
+    pub(super) outbox: Outbox,
+    pub(super) memory: MemoryFile,
+    pub(super) workshop: Arc<Workshop>,
+    pub(super) agent: AgentStatus,
+    pub(super) tasks: JoinSet<Done>,
+    /// Ended children whose end is not stored yet.
+    pub(super) unstored: Vec<String>,
+    pub(super) end: Option<u8>,
+}
+
+struct Signals {
+    term: Signal,
+    interrupt: Signal,
+}
+
+impl Hall {
+    /// Runs until the space has ended, or init is gone.
+    pub(super) async fn run(
+        &mut self,
+        mut inbox: Inbox,
+        known: Option<Vec<String>>,
+        stops_asked: u32,
+    ) -> io::Result<End> {
+        let mut signals =
+            Signals { term: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
+        self.happen(known.map_or(Event::Tick, |known| Event::Resumed { known })).await?;
+        if stops_asked > 0 {
+            self.happen(by_signal()).await?;
+        }
+        let mut looked = tokio::time::Instant::now();
+        loop {
+            if let Some(code) = self.end {
+                return Ok(End::Space(code));
+            }
+            let (tick, now) = (self.tick(), clock::now());
+            let wakes = self.space.wakes_at(now).map(|at| at.since(now.monotonic));
+            let look_at = tick.map(|tick| looked + tick);
+            let wake_at = wakes.map(|wait| tokio::time::Instant::now() + wait);
+            // Every arm is cancel-safe: channels, signals and join sets lose nothing, timers are made anew.
+            tokio::select! {
+                Some(news) = inbox.news.recv() => if self.news(news).await? { return Ok(End::InitGone) },
+                Some(request) = inbox.control.recv() => self.control(request).await?,
+                Some(request) = inbox.proxy.recv() => self.proxy(request).await?,
+                Some(reading) = inbox.readings.recv() => self.happen(Event::Seen(reading)).await?,
+                Some(done) = self.tasks.join_next() => self.done(done.map_err(io::Error::other)?).await?,
+                Some(why) = inbox.broken.recv() => return Err(io::Error::other(why)),
+                _ = signals.term.recv() => self.happen(by_signal()).await?,
+                _ = signals.interrupt.recv() => self.happen(by_signal()).await?,
+                () = until(look_at) => {
+                    looked = tokio::time::Instant::now();
+                    self.look();
+                    self.happen(Event::Tick).await?;
+                }
+                () = until(wake_at) => self.happen(Event::Tick).await?,
+            }
+        }
+    }
+
+    /// Time between two looks; `None` while there is nothing to look at, so that an idle agent sleeps.
+    fn tick(&self) -> Option<Duration> {
+        self.space.watched().next()?;
+        let tenth = self.space.spec.idle.shutdown.map_or(LONGEST_TICK, |shutdown| shutdown / 10);
+        Some(tenth.clamp(Duration::from_secs(1), LONGEST_TICK))
+    }
+
+    fn look(&self) {
+        self.outbox.ticks.send_modify(|tick| *tick += 1);
+    }
+
+    /// True if init is gone.
+    async fn news(&mut self, news: News) -> io::Result<bool> {
+        match news {
+            News::Started { child, pid } => self.happen(Event::Started { child, pid }).await?,
+            News::Ready { child } => self.happen(Event::AppReady { child }).await?,
+            News::StopAsked { .. } => self.happen(by_signal()).await?,
+            News::TreeEnded => self.happen(Event::TreeEnded).await?,
+            News::InitGone => return Ok(true),
+            News::Ended { child, exit, last_line } => {
+                if let Some(step) = self.space.step_of_child(&child) {
+                    let workshop = Arc::clone(&self.workshop);
+                    self.block(child.clone(), move || workshop.step_outcome(step, child, &exit));
+                } else {
+                    self.unstored.push(child.clone());
+                    let is_app = child.starts_with("app/");
+                    self.happen(if is_app {
+                        Event::AppEnded { child, exit, last_line }
+                    } else if child.starts_with("step/") {
+                        Event::Tick
+                    } else {
+                        Event::OtherEnded { child, exit }
+                    })
+                    .await?;
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    async fn done(&mut self, done: Done) -> io::Result<()> {
+        match done {
+            Done::Command(command) => self.command(command).await,
+            Done::StepOver { child, outcome } => {
+                self.unstored.push(child.clone());
+                self.happen(Event::StepEnded { child, outcome }).await
+            }
+            Done::AppOver { child, exit } => self.happen(Event::AppEnded { child, exit, last_line: None }).await,
+        }
+    }
+
+    /// On a blocking thread that is given up if it takes too long.
+    fn block(&mut self, child: String, work: impl FnOnce() -> Done + Send + 'static) {
+        let thread = tokio::task::spawn_blocking(work);
+        self.tasks.spawn(async move {
+            match tokio::time::timeout(BLOCKING, thread).await {
+                Ok(Ok(done)) => done,
+                late => {
+                    let why = if late.is_err() {
+                        "the disk does not answer"
+                    } else {
+                        "the agent has a bug; please report it"
+                    };
+                    let why = format!("preparing it took too long: {why}");
+                    if child.starts_with("step/") {
+                        Done::StepOver { child, outcome: StepOutcome::Failed { why } }
+                    } else {
+                        Done::AppOver { child, exit: Exit::NotStarted(why) }
+                    }
+                }
+            }
+        });
+    }
+
+    /// The one way in which the state changes: decide, store, publish, act.
+    pub(super) async fn happen(&mut self, event: Event) -> io::Result<()> {
+        let now = clock::now();
+        let before =
+            (phase_name(self.space.phase()), self.space.apps().iter().map(|app| app.ready()).collect::<Vec<_>>());
+        let effects = self.space.handle(event, now);
+        self.save()?;
+        self.publish(now);
+        self.announce(&before.0);
+        for effect in effects {
+            self.act(effect).await?;
+        }
+        for child in std::mem::take(&mut self.unstored) {
+            self.command(Command::Stored { child }).await?;
+        }
+        Ok(())
+    }
+
+    fn save(&mut self) -> io::Result<()> {
+        let bytes = Snapshot::new(self.space.clone(), self.place.clone()).bytes()?;
+        self.memory.save(&bytes)
+    }
+
+    async fn act(&mut self, effect: Effect) -> io::Result<()> {
+        let workshop = Arc::clone(&self.workshop);
+        match effect {
+            Effect::StartStep { step, child } => self.block(child.clone(), move || workshop.start_step(step, child)),
+            Effect::StartApp { app, child } => self.block(child.clone(), move || workshop.start_app(app, child)),
+            Effect::ProbeApp { app, child } => {
+                self.command(Command::Probe { child, probe: workshop.probe(app) }).await?;
+            }
+            Effect::EndChild { child, grace } => self.command(Command::End { child, grace }).await?,
+            Effect::EndTree { grace } => self.command(Command::EndTree { grace }).await?,
+            Effect::RunIdleCommand { child, command } => {
+                let done = workshop.idle_command(child, &command);
+                self.tasks.spawn(async move { done });
+            }
+            Effect::Look => self.look(),
+            Effect::Leave { code } => self.end = Some(code),
+        }
+        Ok(())
+    }
+
+    pub(super) async fn command(&self, command: Command) -> io::Result<()> {
+        self.outbox.commands.send(command).await.map_err(|_| io::Error::other("the process room is gone"))
+    }
+
+    /// Swaps the values that the rooms read.
+    pub(super) fn publish(&self, now: Now) {
+        self.outbox.status.send_replace(Arc::new(self.space.status(now, self.agent.clone())));
+        let door = self.door();
+        self.outbox.door.send_if_modified(|known| {
+            let changed = **known != door;
+            if changed {
+                *known = Arc::new(door);
+            }
+            changed
+        });
+        let watched = self.watched();
+        self.outbox.watched.send_if_modified(|known| {
+            let changed = **known != watched;
+            if changed {
+                *known = Arc::new(watched);
+            }
+            changed
+        });
+    }
+
+    pub(super) fn door(&self) -> Door {
+        door(&self.space, &self.workshop)
+    }
+
+    fn watched(&self) -> Vec<Watched> {
+        let watched = self.space.watched().map(|app| {
+            let definition = self.workshop.definition(app);
+            Watched {
+                app: self.space.spec.apps[app].name.clone(),
+                socket: definition.upstream,
+                base_path: definition.base_path,
+                uid: definition.uid,
+            }
+        });
+        watched.collect()
+    }
+
+    /// What the person at the terminal is told: each new phase, once.
+    fn announce(&self, before: &str) {
+        let phase = phase_name(self.space.phase());
+        if phase != before {
+            tracing::info!(phase, "{}", self.outbox.status.borrow().sentence);
+        }
+    }
+
+    /// Everything that this boot started, when init cannot end it any more.
+    pub(super) fn end_own(&self) {
+        prepare::end_own(&self.place, &self.space.facts.boot);
+    }
+}
+
+/// The front door's table as the state has it.
+pub(super) fn door(space: &Space, workshop: &Workshop) -> Door {
+    let front = &space.spec.front_door;
+    let lower = |values: &[String]| values.iter().map(|value| value.to_lowercase()).collect();
+    let routes = space.apps().iter().enumerate().map(|(index, app)| {
+        let definition = workshop.definition(index);
+        Route {
+            app: space.spec.apps[index].name.clone(),
+            label: definition.label,
+            base_path: definition.base_path,
+            strip_base_path: definition.strip_base_path,
+            upstream: definition.upstream,
+            uid: definition.uid,
+            state: match app.state {
+                State::Ready { .. } if space.up() => RouteState::Ready,
+                State::GivenUp | State::Stopped => RouteState::Gone,
+                _ if space.up() => RouteState::NotYet,
+                _ => RouteState::Gone,
+            },
+        }
+    });
+    Door {
+        space_id: space.facts.id.clone(),
+        space: space.facts.name.clone(),
+        base_path: front.base_path.clone(),
+        sign_in: front.sign_in,
+        hosts: lower(&front.hosts),
+        origins: lower(&front.origins),
+        routes: routes.collect(),
+    }
+}
+
+fn by_signal() -> Event {
+    Event::StopAsked { reason: "it was asked to by a signal".into() }
+}
+
+fn phase_name(phase: &Phase) -> &'static str {
+    match phase {
+        Phase::Booting { .. } => "booting",
+        Phase::Running { .. } => "running",
+        Phase::Notice { .. } => "notice",
+        Phase::Failed { .. } => "failed",
+        Phase::Stopping { .. } => "stopping",
+        Phase::Stopped { .. } => "stopped",
+    }
+}
+
+async fn until(moment: Option<tokio::time::Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}

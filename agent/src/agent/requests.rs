@@ -1,0 +1,118 @@
+//! What others ask of the space over the control API and at the front door, answered from the state.
+
+use super::hall::Hall;
+use crate::control::{self, Refusal};
+use crate::model::space::Event;
+use crate::model::status::LeaseStatus;
+use crate::proxy;
+use crate::sys::{clock, keys};
+use std::io;
+use std::time::Duration;
+
+impl Hall {
+    /// An answer that nobody waits for any more is dropped.
+    pub(super) async fn control(&mut self, request: control::Request) -> io::Result<()> {
+        match request {
+            control::Request::TakeLease { id, duration, reason, by, reply } => {
+                let taken = self.take_lease(id, duration, format!("{reason}, by {by}")).await?;
+                let _ = reply.send(taken.map_err(|why| refused(409, "no lease", why)));
+            }
+            control::Request::EndLease { id, reply } => {
+                let known = self.space.lease(&id).is_some();
+                self.happen(Event::LeaseEnded { id: id.clone() }).await?;
+                let missing =
+                    || refused(404, "no such lease", format!("there is no lease {id}; it may have ended already"));
+                let _ = reply.send(if known { Ok(()) } else { Err(missing()) });
+            }
+            control::Request::Stop { reason, force, by, reply } => {
+                let busy = self.space.busy();
+                if !force && !busy.is_empty() {
+                    let _ = reply.send(Err(still_busy(&busy)));
+                    return Ok(());
+                }
+                let _ = reply.send(Ok(()));
+                let reason = reason
+                    .map_or_else(|| format!("{by} asked for it"), |reason| format!("{by} asked for it ({reason})"));
+                self.happen(Event::StopAsked { reason }).await?;
+            }
+            control::Request::SignIn { to, lifetime, reply } => {
+                let _ = reply.send(Ok(self.link(to.as_deref(), lifetime)));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn proxy(&mut self, request: proxy::Request) -> io::Result<()> {
+        match request {
+            proxy::Request::RedeemLink { id, expires, reply } => {
+                let fresh = self.space.redeem(id, expires, clock::now());
+                // Stored before it is answered: a link is not good again because the agent crashed.
+                self.happen(Event::Tick).await?;
+                let _ = reply.send(fresh);
+            }
+            proxy::Request::Keep { duration, reply } => {
+                let taken =
+                    self.take_lease(Some("page".into()), duration, "keep working, on the space's page".into()).await?;
+                let _ = reply.send(taken.map(drop));
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_lease(
+        &mut self,
+        id: Option<String>,
+        duration: Duration,
+        reason: String,
+    ) -> io::Result<Result<LeaseStatus, String>> {
+        let now = clock::now();
+        let id = id.unwrap_or_else(|| keys::new_id(8));
+        match self.space.offer_lease(id, reason, duration, now) {
+            Ok(lease) => {
+                let status = lease.status(&now);
+                self.happen(Event::LeaseTaken(lease)).await?;
+                Ok(Ok(status))
+            }
+            Err(why) => Ok(Err(why)),
+        }
+    }
+
+    /// A one-time link for a browser on this machine.
+    pub(super) fn link(&self, to: Option<&str>, lifetime: Duration) -> String {
+        let token = proxy::link::mint(&self.place.key, clock::now().wall, lifetime);
+        let facts = &self.space.facts;
+        let base = self
+            .space
+            .app_facts()
+            .first()
+            .map_or(self.space.spec.front_door.base_path.as_str(), |app| app.base_path.as_str());
+        let to = to.map(|to| format!("?to={}", percent_encoded(to))).unwrap_or_default();
+        format!("http://{}{base}_space/sign-in{to}#{token}", facts.listen)
+    }
+}
+
+fn refused(status: u16, title: &str, detail: impl Into<String>) -> Refusal {
+    Refusal { status, title: title.to_owned(), detail: detail.into() }
+}
+
+fn still_busy(busy: &[String]) -> Refusal {
+    let names = busy.join(", ");
+    refused(
+        409,
+        "kernels are busy",
+        format!("these notebooks are running: {names}; stopping now would end them; stop anyway with --yes"),
+    )
+}
+
+fn percent_encoded(text: &str) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(byte);
+    text.bytes().map(|byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_path_to_go_to_is_encoded_into_the_link() {
+        assert_eq!(super::percent_encoded("/lab/tree/my notes.ipynb?x=1#2"), "/lab/tree/my%20notes.ipynb%3Fx%3D1%232");
+    }
+}

@@ -1,0 +1,258 @@
+//! Opens the rooms, runs the loop, and drains the rooms in reverse order.
+
+use super::effects::Workshop;
+use super::hall::{End, Hall, Inbox, Outbox, door};
+use super::place;
+use super::snapshot::Snapshot;
+use super::{BOOT_FAILED, Doors, Refusal, refusal};
+use crate::apps;
+use crate::cli::RunArgs;
+use crate::model::log::LogLine;
+use crate::model::status::{AgentStatus, Status};
+use crate::process::{self, Attached, Link, Logs};
+use crate::sys::clock;
+use crate::sys::memory_file::MemoryFile;
+use crate::sys::stop::{Stop, StopSwitch, stop};
+use crate::{activity, control, proxy};
+use std::io::{self, IsTerminal};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::runtime::Builder;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::task::JoinSet;
+
+/// How long pages and followers of logs get to take in the last word.
+const LAST_WORD: Duration = Duration::from_millis(300);
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// The first link is printed before the boot begins, and should be good when it is over.
+const FIRST_LINK: Duration = Duration::from_secs(300);
+
+/// Runs the space to its end. The outer error is one of the machine, the inner one has a message for the person.
+pub(super) fn run(
+    args: &RunArgs,
+    snapshot: Snapshot,
+    doors: Doors,
+    memory: MemoryFile,
+    attached: Attached,
+    resumed: bool,
+) -> io::Result<Result<u8, Refusal>> {
+    let (logs, log_thread) = match Logs::open(&snapshot.place.logs, !resumed) {
+        Ok(logs) => logs,
+        Err(error) => {
+            let folder = snapshot.place.logs.display();
+            return Ok(Err(refusal(BOOT_FAILED, format!("cannot make the log folder {folder}: {error}"))));
+        }
+    };
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let place = snapshot.place.clone();
+    let end = runtime.block_on(live(args, snapshot, doors, memory, attached, logs, resumed));
+    // A blocking thread that hangs on a disk must not hold the end.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    if end.is_ok() && log_thread.join().is_err() {
+        tracing::warn!("the thread that writes the logs panicked");
+    }
+    match end? {
+        End::Space(code) => {
+            place.clean();
+            Ok(Ok(code))
+        }
+        End::InitGone => {
+            place.clean();
+            Ok(Err(refusal(BOOT_FAILED, "init was killed; the space has ended")))
+        }
+    }
+}
+
+async fn live(
+    args: &RunArgs,
+    snapshot: Snapshot,
+    doors: Doors,
+    memory: MemoryFile,
+    attached: Attached,
+    logs: Logs,
+    resumed: bool,
+) -> io::Result<End> {
+    let now = clock::now();
+    let Snapshot { space, place, .. } = snapshot;
+    let workshop = Workshop::new(space.spec.clone(), place.clone(), &space.facts.boot);
+    if !resumed {
+        write_jupyter_config(&place)?;
+    }
+    let agent = AgentStatus {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: i32::try_from(std::process::id()).unwrap_or(0),
+        init_pid: attached.init_pid,
+        starts: attached.starts,
+    };
+    let (status, status_receiver) = watch::channel(Arc::new(space.status(now, agent.clone())));
+    let (door_sender, door_receiver) = watch::channel(Arc::new(door(&space, &workshop)));
+    let (watched, watched_receiver) = watch::channel(Arc::default());
+    let (ticks, ticks_receiver) = watch::channel(0);
+    let (lines, _) = broadcast::channel::<Arc<LogLine>>(1024);
+    let (command_sender, command_receiver) = mpsc::channel(64);
+    let (news_sender, news) = mpsc::channel(64);
+    let (reading_sender, readings) = mpsc::channel(16);
+    let (control_sender, control_receiver) = mpsc::channel(16);
+    let (proxy_sender, proxy_receiver) = mpsc::channel(64);
+    let (broken_sender, broken) = mpsc::channel(4);
+    let known = resumed.then(|| attached.children.iter().map(|child| child.id.clone()).collect());
+
+    let mut rooms = Rooms::new(broken_sender);
+    rooms.open_front_door(front_door(doors.front, &place, door_receiver, &status_receiver, &lines), proxy_sender)?;
+    let process = process::Config {
+        link: Link::new(attached.socket)?,
+        init_pid: attached.init_pid,
+        known: attached.children,
+        logs,
+        lines,
+        now: clock::now,
+    };
+    let (process_switch, process_stop) = stop();
+    rooms.open("process", process_switch, process::run(process, command_receiver, news_sender, process_stop));
+    let control = control::Config {
+        user_socket: doors.user,
+        admin_socket: doors.admin,
+        user_uid: place.account.uid,
+        agent_uid: crate::sys::account::own().0,
+        status: status_receiver.clone(),
+        log_folder: place.logs.clone(),
+    };
+    let (control_switch, control_stop) = stop();
+    rooms.open("control", control_switch, control::run(control, control_sender, control_stop));
+    let activity = activity::Config { apps: watched_receiver, ticks: ticks_receiver };
+    let (activity_switch, activity_stop) = stop();
+    rooms.open("activity", activity_switch, activity::run(activity, reading_sender, activity_stop));
+
+    let mut hall = Hall {
+        space,
+        place,
+        outbox: Outbox { commands: command_sender, status, door: door_sender, watched, ticks },
+        memory,
+        workshop,
+        agent,
+        tasks: JoinSet::new(),
+        unstored: Vec::new(),
+        end: None,
+    };
+    if !resumed {
+        greet(args, &hall);
+    }
+    let inbox = Inbox { news, readings, control: control_receiver, proxy: proxy_receiver, broken };
+    let end = hall.run(inbox, known, attached.stops_asked).await?;
+    match end {
+        End::Space(_) => tokio::time::sleep(LAST_WORD).await,
+        End::InitGone => hall.end_own(),
+    }
+    hall.tasks.shutdown().await;
+    rooms.drain().await;
+    Ok(end)
+}
+
+/// Says where the space is, at once: the page shows the boot.
+fn greet(args: &RunArgs, hall: &Hall) {
+    let facts = &hall.space.facts;
+    tracing::info!(space = %facts.name, home = %facts.home, user = %facts.user, "the front door is open on {}", facts.listen);
+    for warning in &hall.outbox.status.borrow().warnings {
+        tracing::warn!("{warning}");
+    }
+    let link = || hall.link(None, FIRST_LINK);
+    if args.print_link || io::stdout().is_terminal() {
+        println!("{}", link());
+    } else {
+        tracing::info!("for a sign-in link: space-agent sign-in --space {}", facts.name);
+    }
+}
+
+fn front_door(
+    listener: std::net::TcpListener,
+    place: &place::Place,
+    door: watch::Receiver<Arc<crate::model::route::Door>>,
+    status: &watch::Receiver<Arc<Status>>,
+    lines: &broadcast::Sender<Arc<LogLine>>,
+) -> proxy::Config {
+    proxy::Config { listener, door, status: status.clone(), lines: lines.clone(), keys: place.key, now: clock::now }
+}
+
+/// For JupyterLab: softer defaults, which the user's own configuration overrides.
+fn write_jupyter_config(place: &place::Place) -> io::Result<()> {
+    for (name, text) in apps::config_files() {
+        let path = place.jupyter_config().join(name);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+            std::os::unix::fs::chown(folder, Some(place.account.uid), Some(place.account.gid))?;
+        }
+        std::fs::write(&path, text)?;
+        std::os::unix::fs::chown(&path, Some(place.account.uid), Some(place.account.gid))?;
+    }
+    Ok(())
+}
+
+/// The open rooms, each with its own switch, in the order in which they were opened.
+struct Rooms {
+    tasks: JoinSet<()>,
+    switches: Vec<StopSwitch>,
+    front_door: Option<JoinHandle<()>>,
+    broken: mpsc::Sender<String>,
+}
+
+impl Rooms {
+    fn new(broken: mpsc::Sender<String>) -> Rooms {
+        Rooms { tasks: JoinSet::new(), switches: Vec::new(), front_door: None, broken }
+    }
+
+    fn open<E: std::fmt::Display + Send + 'static>(
+        &mut self,
+        name: &'static str,
+        switch: StopSwitch,
+        room: impl Future<Output = Result<(), E>> + 'static + Send,
+    ) {
+        let broken = self.broken.clone();
+        self.switches.push(switch);
+        self.tasks.spawn(async move {
+            if let Err(error) = room.await {
+                let _ = broken.send(format!("the room {name} ended: {error}")).await;
+            }
+        });
+    }
+
+    /// The front door has a thread and a runtime of its own.
+    fn open_front_door(&mut self, config: proxy::Config, requests: mpsc::Sender<proxy::Request>) -> io::Result<()> {
+        let (switch, stop): (StopSwitch, Stop) = stop();
+        let broken = self.broken.clone();
+        self.switches.push(switch);
+        let thread = std::thread::Builder::new().name("front-door".into()).spawn(move || {
+            let ended = Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string()).and_then(
+                |runtime| {
+                    let ended = runtime.block_on(proxy::run(config, requests, stop));
+                    runtime.shutdown_timeout(Duration::from_millis(100));
+                    ended.map_err(|error| error.to_string())
+                },
+            );
+            if let Err(error) = ended {
+                // The hall may be gone already.
+                let _ = broken.try_send(format!("the front door closed: {error}"));
+            }
+        })?;
+        self.front_door = Some(thread);
+        Ok(())
+    }
+
+    /// The last opened first; each has [`DRAIN`] in all.
+    async fn drain(mut self) {
+        for switch in self.switches.iter().rev() {
+            switch.stop();
+        }
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(DRAIN, all).await.is_err() {
+            tracing::warn!("a room did not end in time");
+        }
+        if let Some(thread) = self.front_door.take() {
+            let joined = tokio::task::spawn_blocking(move || thread.join());
+            if tokio::time::timeout(DRAIN, joined).await.is_err() {
+                tracing::warn!("the front door did not close in time");
+            }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+use super::*;
+use space_lifecycle::{Command, JupyterLab};
+
+fn place() -> Place {
+    let account = Account {
+        name: "alice".into(),
+        uid: 1000,
+        gid: 100,
+        groups: vec![],
+        home: "/home/alice".into(),
+        shell: "/bin/bash".into(),
+    };
+    Place {
+        home: account.home.clone(),
+        account,
+        run_folder: "/run/space-agent/alice".into(),
+        front_base: "/".into(),
+        base_env: BTreeMap::from([("PATH".into(), "/usr/bin:relative:/bin".into())]),
+        config_folder: "/run/space-agent/alice/jupyter".into(),
+    }
+}
+
+fn jupyterlab() -> App {
+    let kind = AppKind::Jupyterlab(JupyterLab { environment: Some(".venv".into()) });
+    App { name: "default".into(), kind, base_path: "/jupyterlab/default/".into(), env: BTreeMap::new() }
+}
+
+fn command(command: &[&str], upstream: space_lifecycle::Upstream) -> App {
+    let command = command.iter().map(|&part| part.to_owned()).collect();
+    let kind = Command { command, upstream, strip_base_path: false, ready_path: "/healthz".into() };
+    App { name: "dash".into(), kind: AppKind::Command(kind), base_path: "/dash/".into(), env: BTreeMap::new() }
+}
+
+#[test]
+fn jupyterlab_listens_on_its_socket_below_the_joined_base_path() {
+    let place = Place { front_base: "/spaces/a/".into(), ..place() };
+    let lab = definition(&jupyterlab(), &place);
+    assert_eq!(lab.base_path, "/spaces/a/jupyterlab/default/");
+    assert_eq!(lab.ready, Ready { path: "/spaces/a/jupyterlab/default/api".into(), below: 400 });
+    assert_eq!(lab.kernels_api.as_deref(), Some("/spaces/a/jupyterlab/default/api/"));
+    let socket = "/run/space-agent/alice/apps/default.sock";
+    assert_eq!(lab.upstream, Upstream::Unix(socket.into()));
+    assert!(lab.args.contains(&format!("--ServerApp.sock={socket}")));
+    assert!(lab.args.contains(&"--ServerApp.base_url=/spaces/a/jupyterlab/default/".into()));
+    assert!(!lab.args.contains(&"--allow-root".into()));
+    let root = Place { account: Account { uid: 0, ..place.account.clone() }, ..place };
+    assert!(definition(&jupyterlab(), &root).args.contains(&"--allow-root".into()));
+}
+
+#[test]
+fn the_environment_comes_before_path() {
+    let lab = definition(&jupyterlab(), &place());
+    let candidates = ["/home/alice/.venv/bin/jupyter-lab", "/usr/bin/jupyter-lab", "/bin/jupyter-lab"];
+    assert_eq!(lab.program.candidates, candidates.map(PathBuf::from));
+    assert!(lab.env["PATH"].starts_with("/home/alice/.venv/bin:/usr/bin:"));
+    assert_eq!(lab.env["VIRTUAL_ENV"], "/home/alice/.venv");
+}
+
+#[test]
+fn our_jupyter_defaults_come_after_everybody_else_s() {
+    let mut place = place();
+    place.base_env.insert("JUPYTER_CONFIG_PATH".into(), "/opt/jupyter".into());
+    let lab = definition(&jupyterlab(), &place);
+    assert_eq!(
+        lab.env["JUPYTER_CONFIG_PATH"],
+        "/opt/jupyter:/home/alice/.jupyter:/home/alice/.venv/etc/jupyter:/usr/local/etc/jupyter:/etc/jupyter:\
+         /run/space-agent/alice/jupyter"
+    );
+    for (name, text) in config_files() {
+        serde_json::from_str::<serde_json::Value>(text).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+}
+
+#[test]
+fn a_command_is_told_where_to_listen() {
+    let port = definition(&command(&["streamlit", "run"], space_lifecycle::Upstream::Port(8501)), &place());
+    assert_eq!((&port.upstream, &*port.env["PORT"]), (&Upstream::Port(8501), "8501"));
+    assert_eq!(port.program.candidates, ["/usr/bin/streamlit", "/bin/streamlit"].map(PathBuf::from));
+    assert_eq!(port.args, ["run"]);
+    assert_eq!(port.ready.path, "/dash/healthz");
+    let own = definition(&command(&["./serve"], space_lifecycle::Upstream::Own), &place());
+    let socket = "/run/space-agent/alice/apps/dash.sock";
+    assert_eq!((&own.upstream, &*own.env["SPACE_AGENT_APP_SOCKET"]), (&Upstream::Unix(socket.into()), socket));
+    assert_eq!(own.program.candidates, [PathBuf::from("/home/alice/./serve")]);
+    let named = definition(&command(&["x"], space_lifecycle::Upstream::Socket("app.sock".into())), &place());
+    assert_eq!(named.upstream, Upstream::Unix("/home/alice/app.sock".into()));
+}
+
+#[test]
+fn a_stripped_base_path_is_not_part_of_what_the_app_sees() {
+    let mut app = command(&["x"], space_lifecycle::Upstream::Own);
+    if let AppKind::Command(kind) = &mut app.kind {
+        kind.strip_base_path = true;
+    }
+    let stripped = definition(&app, &place());
+    assert_eq!((&*stripped.ready.path, &*stripped.base_path), ("/healthz", "/dash/"));
+}
+
+#[test]
+fn what_the_app_s_own_environment_says_wins() {
+    let mut app = jupyterlab();
+    app.env.insert("JUPYTER_CONFIG_PATH".into(), "/mine".into());
+    assert_eq!(definition(&app, &place()).env["JUPYTER_CONFIG_PATH"], "/mine");
+}
+
+#[test]
+fn a_long_socket_path_becomes_a_short_one_that_stays_the_same() {
+    let run = Path::new("/run/space-agent/a-space-with-a-name-of-sixty-three-letters-as-many-as-it-may-ha");
+    let socket = own_socket("an-app-with-a-rather-long-name", run);
+    assert!(socket.as_os_str().len() <= SOCKET_PATH_MAX, "{}", socket.display());
+    assert_eq!(socket, own_socket("an-app-with-a-rather-long-name", run));
+    assert_ne!(socket, own_socket("an-app-with-a-rather-long-name-too", run));
+}
+
+#[test]
+fn a_missing_program_says_where_it_was_looked_for_and_what_to_do() {
+    let folder = std::env::temp_dir().join(format!("space-agent-test-find-program-{}", std::process::id()));
+    let mut place = place();
+    place.home = folder.clone();
+    place.base_env.insert("PATH".into(), folder.join("bin").display().to_string());
+    let lab = definition(&jupyterlab(), &place);
+    let home = folder.display();
+    assert_eq!(
+        find_program(&lab).unwrap_err().to_string(),
+        format!(
+            "cannot start the app default: there is no jupyter-lab that can be executed (looked at \
+             {home}/.venv/bin/jupyter-lab, {home}/bin/jupyter-lab): add a step `python: {{ packages: [jupyterlab, \
+             ipykernel], environment: .venv }}` with `blocks: app`, and name the environment in the app"
+        )
+    );
+    let program = folder.join("bin/jupyter-lab");
+    fs::create_dir_all(program.parent().unwrap()).unwrap();
+    fs::write(&program, "").unwrap();
+    assert!(find_program(&lab).is_err(), "it is not executable");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(find_program(&lab), Ok(program.clone()));
+    let spec = into_spec(lab, program.clone());
+    assert_eq!((spec.program, spec.folder), (program, folder.clone()));
+    fs::remove_dir_all(&folder).unwrap();
+}

@@ -1,0 +1,75 @@
+//! An app as the model knows it: what it is called, and where it stands between waiting and given up.
+
+use super::now::Now;
+use super::restart::History;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How long an app may take to answer for the first time after a start.
+pub const START_DEADLINE: Duration = Duration::from_secs(120);
+
+/// What the model must know of an app beside its document.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AppFacts {
+    /// What people call it: `JupyterLab`.
+    pub label: String,
+    /// Joined to the front door's.
+    pub base_path: String,
+    /// Whether its kernels are an activity source.
+    pub kernels: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AppRun {
+    pub state: State,
+    pub history: History,
+    /// How often it was started in this boot; names its processes.
+    pub attempts: u32,
+    /// How it last ended, or why it isn't ready.
+    pub why: Option<String>,
+}
+
+/// Each state owns its data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum State {
+    Waiting,
+    Starting {
+        child: String,
+        pid: Option<i32>,
+        since: Now,
+        /// It took too long and is being ended.
+        too_slow: bool,
+    },
+    Ready {
+        child: String,
+        pid: Option<i32>,
+        since: Now,
+    },
+    Backoff {
+        until: super::now::Monotonic,
+    },
+    GivenUp,
+    Stopped,
+}
+
+impl AppRun {
+    pub fn waiting() -> AppRun {
+        AppRun { state: State::Waiting, history: History::default(), attempts: 0, why: None }
+    }
+
+    pub fn child(&self) -> Option<&str> {
+        match &self.state {
+            State::Starting { child, .. } | State::Ready { child, .. } => Some(child),
+            _ => None,
+        }
+    }
+
+    /// It is on its way to being ready, and will get there or be given up.
+    pub fn coming(&self) -> bool {
+        matches!(self.state, State::Waiting | State::Starting { .. } | State::Backoff { .. })
+    }
+
+    pub fn ready(&self) -> bool {
+        matches!(self.state, State::Ready { .. })
+    }
+}

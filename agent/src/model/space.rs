@@ -1,0 +1,321 @@
+//! The space's state machine: `handle(event, now)` changes the one state value and says what is to be done.
+//!
+//! Phases move only along DESIGN's arrows: Booting -> Running, Stopping, Failed; Running <-> Notice; Running, Notice ->
+//! Stopping, Failed; Failed -> Stopping; Stopping -> Stopped. The state serializes: it is saved before its effects are
+//! carried out, and a restarted agent resumes from it. Every effect can therefore be asked for twice.
+
+mod boot;
+mod ending;
+mod idling;
+
+use super::app::{AppFacts, AppRun};
+use super::child::{Exit, StepOutcome};
+use super::idle::{Activity, Verdict};
+use super::lease::{self, Lease};
+use super::now::{Monotonic, Now, Timestamp};
+use super::reading::Reading;
+use super::step::StepRun;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+pub use ending::FAILED_SHOWN;
+
+/// All of the agent's state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Space {
+    /// What the space should be, as it was when it booted.
+    pub spec: space_lifecycle::Space,
+    pub facts: Facts,
+    pub(super) app_facts: Vec<AppFacts>,
+    pub(super) phase: Phase,
+    pub(super) steps: Vec<StepRun>,
+    pub(super) apps: Vec<AppRun>,
+    pub(super) activity: Activity,
+    pub(super) leases: Vec<Lease>,
+    pub(super) warnings: Vec<String>,
+    used_links: Vec<(String, Timestamp)>,
+    /// How often `idle.action`'s command was run; names its processes.
+    idle_commands: u32,
+}
+
+/// What was found out about the space before its boot; never changes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    pub name: String,
+    /// 8 hexadecimal digits, the same at every start of the same space.
+    pub id: String,
+    /// New at every start of the space.
+    pub boot: String,
+    pub user: String,
+    pub home: String,
+    pub listen: String,
+}
+
+/// Each phase owns its data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Phase {
+    Booting { since: Now },
+    Running { since: Now },
+    Notice { since: Now, stops_at: Monotonic },
+    Failed { since: Now, reason: String, code: u8 },
+    Stopping { since: Now, deadline: Monotonic, reason: String, code: u8 },
+    Stopped { since: Now, reason: String, code: u8 },
+}
+
+/// Everything that can happen to a space.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// Time has passed.
+    Tick,
+    /// A restarted agent found these children, running or ended.
+    Resumed {
+        known: Vec<String>,
+    },
+    /// init has started a child.
+    Started {
+        child: String,
+        pid: i32,
+    },
+    StepEnded {
+        child: String,
+        outcome: StepOutcome,
+    },
+    /// An app's process ended, or could not be started. `last_line`: of its output.
+    AppEnded {
+        child: String,
+        exit: Exit,
+        last_line: Option<String>,
+    },
+    /// Any other child ended.
+    OtherEnded {
+        child: String,
+        exit: Exit,
+    },
+    /// The app answers its readiness probe.
+    AppReady {
+        child: String,
+    },
+    Seen(Reading),
+    LeaseTaken(Lease),
+    LeaseEnded {
+        id: String,
+    },
+    StopAsked {
+        reason: String,
+    },
+    /// Nothing runs in the space any more.
+    TreeEnded,
+    Warned(String),
+}
+
+/// What is to be done. Each can be done twice without harm: children are named, and init refuses a name it knows.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    StartStep {
+        step: usize,
+        child: String,
+    },
+    StartApp {
+        app: usize,
+        child: String,
+    },
+    /// Ask the app until it answers, or its process is gone.
+    ProbeApp {
+        app: usize,
+        child: String,
+    },
+    /// SIGTERM to the child's group, SIGKILL after the grace.
+    EndChild {
+        child: String,
+        grace: Duration,
+    },
+    RunIdleCommand {
+        child: String,
+        command: Vec<String>,
+    },
+    /// Look at all activity sources now.
+    Look,
+    /// End everything that runs in the space: SIGTERM, after the grace SIGKILL to the whole tree; then `TreeEnded`.
+    EndTree {
+        grace: Duration,
+    },
+    /// The space has ended: leave with this exit code.
+    Leave {
+        code: u8,
+    },
+}
+
+impl Space {
+    pub fn new(spec: space_lifecycle::Space, facts: Facts, app_facts: Vec<AppFacts>, now: Now) -> Space {
+        Space {
+            phase: Phase::Booting { since: now },
+            steps: vec![StepRun::Waiting; spec.steps.len()],
+            apps: vec![AppRun::waiting(); spec.apps.len()],
+            activity: Activity::default(),
+            leases: Vec::new(),
+            warnings: Vec::new(),
+            used_links: Vec::new(),
+            idle_commands: 0,
+            spec,
+            facts,
+            app_facts,
+        }
+    }
+
+    /// Takes in one event and returns what is to be done.
+    pub fn handle(&mut self, event: Event, now: Now) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if matches!(self.phase, Phase::Stopped { .. }) {
+            // A restarted agent must still leave; nothing else comes after the end.
+            return if matches!(event, Event::Resumed { .. }) { self.leave() } else { effects };
+        }
+        match event {
+            Event::Tick => {}
+            Event::Resumed { known } => self.resume(&known, now, &mut effects),
+            Event::Started { child, pid } => self.started(&child, pid),
+            Event::StepEnded { child, outcome } => self.step_ended(&child, outcome, now, &mut effects),
+            Event::AppEnded { child, exit, last_line } => self.app_ended(&child, &exit, last_line, now),
+            Event::OtherEnded { child, exit } => self.other_ended(&child, &exit),
+            Event::AppReady { child } => self.app_ready(&child, now),
+            Event::Seen(reading) => self.seen(reading, now),
+            Event::LeaseTaken(lease) => self.lease_taken(lease),
+            Event::LeaseEnded { id } => self.lease_ended(&id, now),
+            Event::StopAsked { reason } => self.stop_asked(reason, now, &mut effects),
+            Event::TreeEnded => self.tree_ended(now),
+            Event::Warned(warning) => self.warn(warning),
+        }
+        self.advance(now, &mut effects);
+        effects
+    }
+
+    /// What follows from the state and the time alone.
+    fn advance(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if self.up() {
+            self.end_leases(now);
+            self.advance_steps(now, effects);
+            self.advance_apps(now, effects);
+            self.become_ready(now);
+            self.advance_idle(now, effects);
+        }
+        self.advance_ending(now, effects);
+    }
+
+    /// When time alone will change something next; `None`: never.
+    pub fn wakes_at(&self, now: Now) -> Option<Monotonic> {
+        let mut moments = self.ending_moments();
+        if self.up() {
+            moments.extend(self.boot_moments());
+            moments.extend(self.leases.iter().map(|lease| lease.until));
+            moments.extend(self.idle_moments(now));
+        }
+        moments.into_iter().min()
+    }
+
+    /// Booting, running or in notice: neither failed nor ending.
+    pub(super) fn up(&self) -> bool {
+        matches!(self.phase, Phase::Booting { .. } | Phase::Running { .. } | Phase::Notice { .. })
+    }
+
+    pub fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    pub fn verdict(&self, now: &Now) -> Verdict {
+        if let Some((index, _)) = self.apps.iter().enumerate().find(|(_, app)| app.coming()) {
+            return Verdict::Active { because: format!("{} is starting", self.app_facts[index].label) };
+        }
+        self.activity.decide(&self.spec.idle, &self.leases, now)
+    }
+
+    /// Names of notebooks whose kernels are busy, for whoever wants to stop the space.
+    pub fn busy(&self) -> Vec<String> {
+        self.activity.busy().map(str::to_owned).collect()
+    }
+
+    /// The apps that are ready and whose kernels are to be watched, by index.
+    pub fn watched(&self) -> impl Iterator<Item = usize> {
+        (0..self.apps.len()).filter(|index| self.apps[*index].ready() && self.app_facts[*index].kernels)
+    }
+
+    pub fn app_facts(&self) -> &[AppFacts] {
+        &self.app_facts
+    }
+
+    pub fn apps(&self) -> &[AppRun] {
+        &self.apps
+    }
+
+    /// Where an app's name is its place in the document.
+    pub fn app_of_child(&self, child: &str) -> Option<usize> {
+        self.apps.iter().position(|app| app.child() == Some(child))
+    }
+
+    pub fn step_of_child(&self, child: &str) -> Option<usize> {
+        self.steps.iter().position(|step| matches!(step, StepRun::Running { child: own, .. } if own == child))
+    }
+
+    /// A lease as it would be taken now, within the policy; the reason if it can't be.
+    pub fn offer_lease(&self, id: String, reason: String, duration: Duration, now: Now) -> Result<Lease, String> {
+        if !self.up() {
+            return Err("the space is ending; nothing can keep it any more".into());
+        }
+        lease::take(&mut self.leases.clone(), id, reason, duration, self.spec.idle.lease_max, now)
+    }
+
+    pub fn lease(&self, id: &str) -> Option<&Lease> {
+        self.leases.iter().find(|lease| lease.id == id)
+    }
+
+    /// Redeems a sign-in link; false if it was used before. Kept until the link would have expired.
+    pub fn redeem(&mut self, id: String, expires: Timestamp, now: Now) -> bool {
+        self.used_links.retain(|(_, expires)| *expires >= Timestamp(now.wall.0.saturating_sub(60_000)));
+        let fresh = self.used_links.iter().all(|(used, _)| *used != id);
+        if fresh {
+            self.used_links.push((id, expires));
+        }
+        fresh
+    }
+
+    pub(super) fn warn(&mut self, warning: String) {
+        if !self.warnings.contains(&warning) && self.warnings.len() < 32 {
+            self.warnings.push(warning);
+        }
+    }
+
+    fn started(&mut self, child: &str, started: i32) {
+        use super::app::State;
+        for app in &mut self.apps {
+            if let State::Starting { child: own, pid, .. } | State::Ready { child: own, pid, .. } = &mut app.state
+                && own == child
+            {
+                *pid = Some(started);
+            }
+        }
+    }
+
+    fn other_ended(&mut self, child: &str, exit: &Exit) {
+        if !exit.success() {
+            self.warn(format!("{child} {exit}"));
+        }
+    }
+
+    fn lease_taken(&mut self, lease: Lease) {
+        self.leases.retain(|known| known.id != lease.id);
+        self.leases.push(lease);
+    }
+
+    fn lease_ended(&mut self, id: &str, now: Now) {
+        if let Some(index) = self.leases.iter().position(|lease| lease.id == id) {
+            let lease = self.leases.remove(index);
+            self.activity.note(now.monotonic, format!("a lease ended ({})", lease.reason));
+        }
+    }
+
+    fn end_leases(&mut self, now: Now) {
+        let over: Vec<Lease> = self.leases.iter().filter(|lease| lease.until <= now.monotonic).cloned().collect();
+        for lease in over {
+            self.leases.retain(|known| known.id != lease.id);
+            self.activity.note(lease.until, format!("a lease ended ({})", lease.reason));
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Running, notice, and the stop that follows when nothing works.
+
+use super::{Effect, Phase, Space};
+use crate::model::idle::Verdict;
+use crate::model::now::{Monotonic, Now, spoken};
+use crate::model::reading::Reading;
+use space_lifecycle::Action;
+use std::time::Duration;
+
+/// How long to wait between looks when the space would stop but a source has not been looked at since.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+impl Space {
+    pub(super) fn seen(&mut self, reading: Reading, now: Now) {
+        // A late answer of an app that has ended since says nothing about the one that runs.
+        let ready = self.watched().any(|index| self.spec.apps[index].name == reading.app);
+        if ready {
+            self.activity.observe(reading, now.monotonic);
+        }
+    }
+
+    pub(super) fn advance_idle(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if matches!(self.phase, Phase::Booting { .. }) {
+            return;
+        }
+        let Some(stops_at) = self.would_stop_at(&now) else {
+            if matches!(self.phase, Phase::Notice { .. }) {
+                self.phase = Phase::Running { since: now };
+            }
+            return;
+        };
+        let notice_at = Monotonic(stops_at.0.saturating_sub(self.notice_ms()));
+        match self.phase {
+            Phase::Running { .. } if notice_at <= now.monotonic => {
+                self.phase = Phase::Notice { since: now, stops_at };
+            }
+            Phase::Notice { since, .. } if notice_at > now.monotonic => {
+                // Something worked and has ended since: the clock began anew.
+                let _ = since;
+                self.phase = Phase::Running { since: now };
+            }
+            _ => {}
+        }
+        if matches!(self.phase, Phase::Notice { .. }) && stops_at <= now.monotonic {
+            self.stop_for_idleness(stops_at, now, effects);
+        }
+    }
+
+    /// Stops only on fresh evidence: every source was looked at since the moment at which the space was to stop.
+    fn stop_for_idleness(&mut self, stops_at: Monotonic, now: Now, effects: &mut Vec<Effect>) {
+        let watched: Vec<&str> = self.watched().map(|index| self.spec.apps[index].name.as_str()).collect();
+        if !self.activity.looked_since(watched.into_iter(), stops_at) {
+            return effects.push(Effect::Look);
+        }
+        match self.spec.idle.action.clone() {
+            Action::Exit => {
+                let for_how_long = spoken(self.spec.idle.shutdown.unwrap_or_default());
+                self.stop(format!("nothing has worked in it for {for_how_long}"), 0, now, effects);
+            }
+            Action::Command(command) => {
+                self.idle_commands += 1;
+                let child = format!("idle-command#{}", self.idle_commands);
+                effects.push(Effect::RunIdleCommand { child, command });
+                // The command decides what becomes of the space; if it still is there, the clock begins anew.
+                self.activity.note(now.monotonic, "idle.action's command was run");
+                self.phase = Phase::Running { since: now };
+            }
+            Action::Observe | Action::Report => {}
+        }
+    }
+
+    /// When the space stops if nothing happens; `None` while something works, or if it never stops by itself.
+    pub(in crate::model) fn would_stop_at(&self, now: &Now) -> Option<Monotonic> {
+        if matches!(self.spec.idle.action, Action::Observe | Action::Report) {
+            return None;
+        }
+        match self.verdict(now) {
+            Verdict::Idle { stops_at, .. } => stops_at,
+            Verdict::Active { .. } | Verdict::Unknown { .. } => None,
+        }
+    }
+
+    pub(super) fn idle_moments(&self, now: Now) -> Vec<Monotonic> {
+        let mut moments = Vec::new();
+        if let Verdict::Unknown { until, .. } = self.verdict(&now) {
+            moments.push(until);
+        }
+        match (&self.phase, self.would_stop_at(&now)) {
+            (Phase::Running { .. }, Some(stops_at)) => {
+                moments.push(Monotonic(stops_at.0.saturating_sub(self.notice_ms())));
+            }
+            (Phase::Notice { .. }, Some(stops_at)) if stops_at > now.monotonic => moments.push(stops_at),
+            (Phase::Notice { .. }, Some(_)) => moments.push(now.monotonic.plus(LOOK_AGAIN)),
+            _ => {}
+        }
+        moments
+    }
+
+    fn notice_ms(&self) -> u64 {
+        u64::try_from(self.spec.idle.notice.as_millis()).unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,113 @@
+//! Log files of steps and apps: written on a thread of their own, so that a slow disk stops no loop.
+//!
+//! `<folder>/<name>.log`, at most [`LARGEST`] bytes, then renamed to `<name>.log.1`. A new boot begins a new file.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+use tokio::sync::mpsc;
+
+/// Of one file; with the one before it twice that.
+const LARGEST: u64 = 4 << 20;
+/// Chunks that may wait for the disk: at most 64 kB each.
+const WAITING: usize = 64;
+
+/// A cheap handle to the writing thread.
+#[derive(Debug, Clone)]
+pub struct Logs(mpsc::Sender<Chunk>);
+
+#[derive(Debug)]
+struct Chunk {
+    name: String,
+    bytes: Vec<u8>,
+}
+
+impl Logs {
+    /// Makes the folder, puts the files of an earlier boot aside if this is a new one, and starts the thread, which ends
+    /// when the last handle is dropped.
+    pub fn open(folder: &Path, new_boot: bool) -> io::Result<(Logs, JoinHandle<()>)> {
+        fs::DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
+        if new_boot {
+            put_aside(folder)?;
+        }
+        let (sender, receiver) = mpsc::channel(WAITING);
+        let folder = folder.to_owned();
+        let thread = std::thread::Builder::new().name("logs".into()).spawn(move || write(&folder, receiver))?;
+        Ok((Logs(sender), thread))
+    }
+
+    /// Waits while the disk is behind: the pipe fills, and the writer of the output waits too.
+    pub async fn append(&self, name: &str, bytes: &[u8]) {
+        // The thread is gone only if it panicked; then output is lost and nothing else.
+        let _ = self.0.send(Chunk { name: name.to_owned(), bytes: bytes.to_owned() }).await;
+    }
+}
+
+fn put_aside(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)?.flatten() {
+        let path = entry.path();
+        if path.extension().is_some_and(|extension| extension == "log") {
+            fs::rename(&path, before(&path))?;
+        }
+    }
+    Ok(())
+}
+
+fn before(path: &Path) -> PathBuf {
+    path.with_extension("log.1")
+}
+
+fn write(folder: &Path, mut chunks: mpsc::Receiver<Chunk>) {
+    let mut files: HashMap<String, File> = HashMap::new();
+    while let Some(chunk) = chunks.blocking_recv() {
+        let path = folder.join(format!("{}.log", chunk.name));
+        if let Err(error) = append(&mut files, &path, &chunk) {
+            files.remove(&chunk.name);
+            tracing::warn!(log = %path.display(), %error, "cannot write to the log; output is lost");
+        }
+    }
+}
+
+fn append(files: &mut HashMap<String, File>, path: &Path, chunk: &Chunk) -> io::Result<()> {
+    if !files.contains_key(&chunk.name) {
+        files.insert(chunk.name.clone(), open(path)?);
+    }
+    let file = files.get_mut(&chunk.name).expect("it was inserted above");
+    file.write_all(&chunk.bytes)?;
+    if file.metadata()?.len() >= LARGEST {
+        fs::rename(path, before(path))?;
+        files.remove(&chunk.name);
+    }
+    Ok(())
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).mode(0o640).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_log_is_capped_and_a_new_boot_begins_a_new_file() {
+        let folder = std::env::temp_dir().join(format!("space-agent-logs-{}", std::process::id()));
+        let (logs, thread) = Logs::open(&folder, true).unwrap();
+        for _ in 0..200 {
+            logs.append("deps", &[b'x'; 65_536]).await;
+        }
+        drop(logs);
+        thread.join().unwrap();
+        let total: u64 = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
+        assert!(total <= 2 * LARGEST + 65_536, "{total}");
+        let (logs, thread) = Logs::open(&folder, true).unwrap();
+        logs.append("deps", b"new").await;
+        drop(logs);
+        thread.join().unwrap();
+        assert_eq!(fs::read(folder.join("deps.log")).unwrap(), b"new");
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

@@ -1,0 +1,187 @@
+//! The protocol between init and the agent: JSON messages with descriptors over a sequenced-packet socket pair.
+//!
+//! init is the truth about children and kept descriptors; the agent asks and is told. The order after the start of an
+//! agent: it says [`ToInit::Hello`]; init answers [`ToAgent::Welcome`] (with the state's memory file), one
+//! [`ToAgent::Kept`] for each kept descriptor and one [`ToAgent::Child`] for each child, then [`ToAgent::Complete`].
+//! From then on news as it happens. An exit is told to each new agent again until it is acknowledged.
+//!
+//! Versioned, since an upgrade replaces the agent and not init: a new agent must speak the version of an old init. A
+//! field may be added (the other side ignores it); anything else needs a new version.
+
+use crate::model::child::{ChildSpec, Exit};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// The protocol's version that this binary speaks.
+pub const VERSION: u32 = 1;
+
+/// The largest message in bytes; a sequenced packet must fit the socket's send buffer (208 KiB by default).
+pub const LARGEST: usize = 160 * 1024;
+
+/// What the agent asks of init.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToInit {
+    Hello {
+        version: u32,
+    },
+    /// How often the agent may crash before init gives up.
+    Policy {
+        max: u32,
+        within_ms: u64,
+    },
+    /// Keep the descriptor that comes with this message, under this name (replaces an older one).
+    Keep {
+        name: String,
+    },
+    /// Start a child. Refused if a child with this id is known, so that asking twice never starts two.
+    Spawn {
+        id: String,
+        spec: Box<ChildSpec>,
+    },
+    /// Send a signal to a child's process group, which can't be mistaken while its leader is not reaped, or, once the
+    /// leader has ended, to nobody.
+    Signal {
+        id: String,
+        signal: i32,
+    },
+    /// The exit of this child is stored: forget the child.
+    Acknowledge {
+        id: String,
+    },
+}
+
+/// What init tells the agent.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToAgent {
+    /// With the memory file.
+    Welcome {
+        version: u32,
+        /// 1 for the first agent.
+        starts: u32,
+        init_pid: i32,
+        /// How often init was asked to stop by a signal.
+        stops_asked: u32,
+    },
+    /// With the descriptor.
+    Kept {
+        name: String,
+    },
+    /// A child that init has, with the read end of its output pipe.
+    Child {
+        id: String,
+        pid: i32,
+        exit: Option<Exit>,
+    },
+    Complete,
+    /// With the read end of its output pipe.
+    Spawned {
+        id: String,
+        pid: i32,
+    },
+    Ended {
+        id: String,
+        exit: Exit,
+    },
+    StopAsked {
+        times: u32,
+    },
+}
+
+/// A connected pair; closed on exec, not blocking.
+pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?)
+}
+
+/// Sends one message, with at most one descriptor. `WouldBlock` if the other side does not read.
+pub fn send(socket: &OwnedFd, message: &impl Serialize, fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let bytes = serde_json::to_vec(message)?;
+    if bytes.len() > LARGEST {
+        let text =
+            format!("a message of {} bytes is larger than the {LARGEST} that fit between agent and init", bytes.len());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    let fds: Vec<_> = fd.iter().map(AsRawFd::as_raw_fd).collect();
+    let control: Vec<ControlMessage<'_>> =
+        if fds.is_empty() { Vec::new() } else { vec![ControlMessage::ScmRights(&fds)] };
+    loop {
+        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+        match sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&bytes)], &control, flags, None) {
+            Ok(_) => return Ok(()),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// Receives one message; `None` at the end (the other side is gone), `WouldBlock` if there is none yet.
+pub fn receive<M: DeserializeOwned>(
+    socket: &impl AsFd,
+    buffer: &mut Vec<u8>,
+) -> io::Result<Option<(M, Option<OwnedFd>)>> {
+    buffer.resize(LARGEST, 0);
+    let mut space = nix::cmsg_space!([i32; 1]);
+    let mut slices = [IoSliceMut::new(buffer)];
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+    let (length, fd, truncated) = {
+        let received = match recvmsg::<()>(socket.as_fd().as_raw_fd(), &mut slices, Some(&mut space), flags) {
+            Ok(received) => received,
+            Err(Errno::ECONNRESET) => return Ok(None),
+            Err(errno) => return Err(errno.into()),
+        };
+        let fd = received.cmsgs()?.find_map(|message| match message {
+            // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
+            ControlMessageOwned::ScmRights(fds) => fds.first().map(|fd| unsafe { OwnedFd::from_raw_fd(*fd) }),
+            _ => None,
+        });
+        (received.bytes, fd, received.flags.contains(MsgFlags::MSG_TRUNC))
+    };
+    if length == 0 && fd.is_none() {
+        return Ok(None);
+    }
+    if truncated {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a message between agent and init is larger than agreed",
+        ));
+    }
+    let message = serde_json::from_slice(&buffer[..length]).map_err(|error| {
+        let text = format!("agent and init do not understand each other: {error}");
+        io::Error::new(io::ErrorKind::InvalidData, text)
+    })?;
+    Ok(Some((message, fd)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_arrives_with_its_descriptor_and_the_end_is_seen() {
+        let (here, there) = pair().unwrap();
+        let mut buffer = Vec::new();
+        let pipe = nix::unistd::pipe().unwrap();
+        send(&here, &ToInit::Keep { name: "door".into() }, Some(pipe.0.as_fd())).unwrap();
+        send(&here, &ToInit::Acknowledge { id: "app/default".into() }, None).unwrap();
+        drop(here);
+        let (message, fd) = receive::<ToInit>(&there, &mut buffer).unwrap().unwrap();
+        assert!(matches!(message, ToInit::Keep { name } if name == "door"));
+        assert!(fd.is_some());
+        let (message, fd) = receive::<ToInit>(&there, &mut buffer).unwrap().unwrap();
+        assert!(matches!(message, ToInit::Acknowledge { .. }) && fd.is_none());
+        assert!(receive::<ToInit>(&there, &mut buffer).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_message_that_is_too_large_is_refused_before_it_is_sent() {
+        let (here, _there) = pair().unwrap();
+        let message = ToInit::Acknowledge { id: "x".repeat(LARGEST) };
+        assert_eq!(send(&here, &message, None).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+}

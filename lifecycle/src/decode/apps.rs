@@ -1,0 +1,201 @@
+//! `apps`: each app, then their names and base paths against each other.
+
+use super::{At, Decoder, Fields};
+use crate::form;
+use crate::mistake::{Place, quoted};
+use crate::space::{App, AppKind, Command, JupyterLab, Upstream};
+use crate::vocabulary::{APP, COMMAND, JUPYTERLAB, READY};
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+const PLANNED_KINDS: [&str; 4] = ["code-editor", "rstudio", "mlflow", "tensorboard"];
+/// Below every base path these are the agent's own.
+const RESERVED: [&str; 3] = ["_space", "proxy", "ports"];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Jupyterlab,
+    Command,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        if self == Kind::Jupyterlab { "jupyterlab" } else { "command" }
+    }
+}
+
+/// An app as written: what defaults depend on is still open.
+struct Written {
+    kind: Kind,
+    what: Option<AppKind>,
+    name: Option<String>,
+    base_path: Option<String>,
+    env: BTreeMap<String, String>,
+    /// Where to show a mistake about its name or base path.
+    name_place: (Place, String),
+    path_place: (Place, String),
+}
+
+impl Decoder<'_> {
+    /// `own_base`: the front door's base path isn't `/`, so it is the first app's by default.
+    pub(super) fn apps(&mut self, at: &At<'_>, own_base: bool) -> Vec<App> {
+        let items = self.items(at).unwrap_or_default();
+        let written: Vec<Written> = items.into_iter().filter_map(|item| self.app(item)).collect();
+        let named = self.app_names(written);
+        let apps = with_base_paths(named, own_base);
+        self.base_paths(&apps);
+        apps.into_iter().map(|(app, _)| app).collect()
+    }
+
+    fn app(&mut self, at: At<'_>) -> Option<Written> {
+        let kind = self.app_kind(&at);
+        let objects: &[_] = match kind {
+            Some(Kind::Jupyterlab) => &[&APP, &JUPYTERLAB],
+            Some(Kind::Command) => &[&APP, &COMMAND],
+            None => &[&APP, &JUPYTERLAB, &COMMAND],
+        };
+        let fields = self.fields(at, objects)?;
+        let name = fields.get("name").and_then(|at| self.formed(&at, form::name)).map(str::to_owned);
+        let base_path = fields.get("base_path").and_then(|at| self.formed(&at, form::base_path)).map(str::to_owned);
+        let env = fields.get("env").map_or_else(BTreeMap::new, |at| self.env(&at));
+        let what = match kind? {
+            Kind::Jupyterlab => self.jupyterlab(&fields),
+            Kind::Command => self.command_app(&fields),
+        };
+        let place = |key: &str| {
+            let written = fields.get(key).map(|at| (at.place, at.field));
+            written.unwrap_or_else(|| (fields.key_place("kind"), fields.at.field.clone()))
+        };
+        let (name_place, path_place) = (place("name"), place("base_path"));
+        Some(Written { kind: kind?, what, name, base_path, env, name_place, path_place })
+    }
+
+    fn app_kind(&mut self, at: &At<'_>) -> Option<Kind> {
+        let crate::tree::Value::Map(entries) = &at.node.value else { return None };
+        let fields = Fields { at: at.clone(), entries };
+        let kind = match fields.entry("command") {
+            Some(_) => self.required(&fields, "kind", "write `kind: command`")?,
+            None => self.required(&fields, "kind", "write `kind: jupyterlab` or `kind: command`")?,
+        };
+        let words = [("jupyterlab", Kind::Jupyterlab), ("command", Kind::Command)];
+        match kind.node.raw().to_lowercase().as_str() {
+            "jupyter" | "lab" | "notebook" | "jupyter-lab" | "jupyter-notebook" => {
+                let what = format!("{} is not a kind of app", quoted(kind.node.raw()));
+                self.fail(&kind, what, "did you mean \"jupyterlab\"?");
+                None
+            }
+            "streamlit" | "gradio" | "dash" | "shiny" | "panel" | "voila" => {
+                let what = format!("{} is not a kind of app", quoted(kind.node.raw()));
+                self.fail(&kind, what, "write `kind: command` and its program as `command: [ … ]`");
+                None
+            }
+            _ => self.choice(&kind, &words, &PLANNED_KINDS),
+        }
+    }
+
+    fn jupyterlab(&mut self, fields: &Fields<'_>) -> Option<AppKind> {
+        let environment = match fields.get("environment") {
+            Some(at) => Some(self.formed(&at, form::below_home).map(PathBuf::from)?),
+            None => None,
+        };
+        Some(AppKind::Jupyterlab(JupyterLab { environment }))
+    }
+
+    fn command_app(&mut self, fields: &Fields<'_>) -> Option<AppKind> {
+        let remedy = "write program and arguments: command: [streamlit, run, app.py]";
+        let command = self.required(fields, "command", remedy).and_then(|at| self.command(&at));
+        let port =
+            fields.get("port").and_then(|at| self.integer(&at, 1..=65_535)).and_then(|port| u16::try_from(port).ok());
+        let socket = fields.get("socket").and_then(|at| self.formed(&at, form::below_home)).map(PathBuf::from);
+        if let (Some(_), Some(socket)) = (fields.entry("port"), fields.entry("socket")) {
+            let remedy = "delete one; with neither, the app listens on the socket in $SPACE_AGENT_APP_SOCKET";
+            let field = fields.at.join("socket");
+            self.fail_at(socket.place, &field, "an app listens on a port or on a socket, not on both", remedy);
+        }
+        let strip_base_path = fields.get("strip_base_path").and_then(|at| self.boolean(&at)).unwrap_or(false);
+        let ready_path = fields.get("ready").and_then(|at| self.ready(at)).unwrap_or_else(|| "/".to_owned());
+        let upstream = port.map(Upstream::Port).or(socket.map(Upstream::Socket)).unwrap_or(Upstream::Own);
+        Some(AppKind::Command(Command { command: command?, upstream, strip_base_path, ready_path }))
+    }
+
+    fn ready(&mut self, at: At<'_>) -> Option<String> {
+        let fields = self.fields(at, &[&READY])?;
+        let path = self.required(&fields, "path", "write the path to ask: ready: { path: /healthz }")?;
+        self.formed(&path, form::ready_path).map(str::to_owned)
+    }
+
+    /// Names as written or by default; unique.
+    fn app_names(&mut self, written: Vec<Written>) -> Vec<(String, Written)> {
+        let mut default_taken = false;
+        let mut first: HashMap<String, Place> = HashMap::new();
+        let mut named = Vec::new();
+        for app in written {
+            let name = match (&app.name, app.kind) {
+                (Some(name), _) => name.clone(),
+                (None, Kind::Jupyterlab) if !default_taken => {
+                    default_taken = true;
+                    "default".to_owned()
+                }
+                (None, kind) => kind.name().to_owned(),
+            };
+            let (place, field) = &app.name_place;
+            if let Some(earlier) = first.get(&name) {
+                let what = format!("two apps are named {}, the first in line {}", quoted(&name), earlier.line);
+                self.fail_at(*place, field, what, "give each app a `name` of its own");
+            } else {
+                first.insert(name.clone(), *place);
+                named.push((name, app));
+            }
+        }
+        named
+    }
+
+    fn base_paths(&mut self, apps: &[(App, (Place, String))]) {
+        for (index, (app, (place, field))) in apps.iter().enumerate() {
+            let path = app.base_path.as_str();
+            if let Some(part) = path.split('/').find(|part| RESERVED.contains(part)) {
+                let what = format!("the base path {path} contains `{part}`, which is the agent's own");
+                self.fail_at(*place, field, what, "choose another `base_path`");
+            }
+            if path == "/" && index > 0 {
+                let remedy = "put this app first, or give it a base path like /dashboard/";
+                self.fail_at(*place, field, "only the first app can have the base path /", remedy);
+                continue;
+            }
+            let clash = apps[..index].iter().find(|(other, _)| overlap(&other.base_path, path));
+            if let Some((other, _)) = clash {
+                let what = match other.base_path == path {
+                    true => format!("the app {} has the base path {path} already", quoted(&other.name)),
+                    false => {
+                        format!("the base path {path} overlaps {} of the app {}", other.base_path, quoted(&other.name))
+                    }
+                };
+                self.fail_at(*place, field, what, "give each app a `base_path` of its own");
+            }
+        }
+    }
+}
+
+/// Would a request belong to both? `/` is the first app's and yields to longer ones.
+fn overlap(a: &str, b: &str) -> bool {
+    a == b || (a != "/" && b != "/" && (a.starts_with(b) || b.starts_with(a)))
+}
+
+fn with_base_paths(named: Vec<(String, Written)>, own_base: bool) -> Vec<(App, (Place, String))> {
+    let mut lab_taken = false;
+    let mut apps = Vec::new();
+    for (index, (name, app)) in named.into_iter().enumerate() {
+        let first_lab = app.kind == Kind::Jupyterlab && !lab_taken;
+        lab_taken |= app.kind == Kind::Jupyterlab;
+        let base_path = match app.base_path {
+            Some(path) => path,
+            None if own_base && index == 0 => "/".to_owned(),
+            None if first_lab => "/jupyterlab/default/".to_owned(),
+            None => format!("/{name}/"),
+        };
+        // An app whose kind could not be read is a mistake already; its place in the list stays.
+        let kind = app.what.unwrap_or(AppKind::Jupyterlab(JupyterLab { environment: None }));
+        apps.push((App { name, kind, base_path, env: app.env }, app.path_place));
+    }
+    apps
+}

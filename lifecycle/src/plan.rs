@@ -1,0 +1,306 @@
+//! The boot plan: what a boot of a space will do, as data that one can print, compare and send.
+//!
+//! Made from a valid [`Space`] alone, before anything has happened; the agent carries it out, `check` shows it. It names
+//! no secret: passwords in URLs are left out, environments are counted.
+
+use crate::form::duration_text;
+use crate::space::{Action, App, AppKind, Blocks, OnFailure, SignIn, Space, Step, StepKind, Upstream, User};
+use serde::Serialize;
+use std::collections::HashSet;
+use std::fmt;
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BootPlan {
+    /// As written; `None`: the agent names the space after its home.
+    pub space: Option<String>,
+    pub shared: bool,
+    /// As written; `None`: `./home` where `run` is called.
+    pub home: Option<String>,
+    /// As written; `None`: the agent finds out.
+    pub user: Option<String>,
+    /// In the order in which they run.
+    pub steps: Vec<PlannedStep>,
+    pub apps: Vec<PlannedApp>,
+    pub front_door: PlannedDoor,
+    pub idle: PlannedIdle,
+    /// `25s`: from the wish to stop to the end of everything.
+    pub stop_deadline: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PlannedStep {
+    pub name: String,
+    pub kind: &'static str,
+    /// In a few words: what is cloned, installed or run.
+    pub does: String,
+    /// The steps it runs after.
+    pub after: Vec<String>,
+    pub blocks: Blocks,
+    pub timeout: String,
+    pub on_failure: OnFailure,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PlannedApp {
+    pub name: String,
+    pub kind: &'static str,
+    /// In a few words: what is started, and where it listens.
+    pub does: String,
+    /// As a browser sees it: below the front door's base path.
+    pub path: String,
+    /// The steps it waits for, those that these need among them.
+    pub after: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PlannedDoor {
+    pub listen: String,
+    pub base_path: String,
+    pub sign_in: SignIn,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PlannedIdle {
+    /// `60m`; `None`: never.
+    pub shutdown: Option<String>,
+    pub notice: String,
+    pub action: Action,
+}
+
+/// What a boot of `space` will do.
+pub fn boot_plan(space: &Space) -> BootPlan {
+    let awaited = awaited(&space.steps);
+    BootPlan {
+        space: space.info.name.clone(),
+        shared: space.info.shared,
+        home: space.home.as_ref().map(|home| home.display().to_string()),
+        user: space.user.as_ref().map(user_text),
+        steps: space.steps.iter().map(planned_step).collect(),
+        apps: space.apps.iter().map(|app| planned_app(app, &space.front_door.base_path, &awaited)).collect(),
+        front_door: PlannedDoor {
+            listen: space.front_door.listen.clone(),
+            base_path: space.front_door.base_path.clone(),
+            sign_in: space.front_door.sign_in,
+        },
+        idle: PlannedIdle {
+            shutdown: space.idle.shutdown.map(duration_text),
+            notice: duration_text(space.idle.notice),
+            action: space.idle.action.clone(),
+        },
+        stop_deadline: duration_text(space.stop.deadline),
+    }
+}
+
+/// The steps that block the apps, and whatever these need, in the order of the steps.
+fn awaited(steps: &[Step]) -> Vec<String> {
+    let mut names: HashSet<&str> = HashSet::new();
+    // Steps come after what they need, so one pass from the end finds everything.
+    for step in steps.iter().rev() {
+        if step.blocks == Blocks::App || names.contains(step.name.as_str()) {
+            names.insert(&step.name);
+            names.extend(step.needs.iter().map(String::as_str));
+        }
+    }
+    steps.iter().filter(|step| names.contains(step.name.as_str())).map(|step| step.name.clone()).collect()
+}
+
+fn planned_step(step: &Step) -> PlannedStep {
+    PlannedStep {
+        name: step.name.clone(),
+        kind: step.kind.name(),
+        does: step_text(&step.kind),
+        after: step.needs.clone(),
+        blocks: step.blocks,
+        timeout: duration_text(step.timeout),
+        on_failure: step.on_failure,
+    }
+}
+
+fn planned_app(app: &App, base_path: &str, awaited: &[String]) -> PlannedApp {
+    PlannedApp {
+        name: app.name.clone(),
+        kind: app.kind_name(),
+        does: app_text(&app.kind),
+        path: format!("{}{}", base_path.trim_end_matches('/'), app.base_path),
+        after: awaited.to_vec(),
+    }
+}
+
+fn user_text(user: &User) -> String {
+    match (&user.name, user.uid) {
+        (Some(name), Some(uid)) => format!("{name} (uid {uid})"),
+        (Some(name), None) => name.clone(),
+        (None, Some(uid)) => format!("uid {uid}"),
+        (None, None) => String::new(),
+    }
+}
+
+fn step_text(kind: &StepKind) -> String {
+    match kind {
+        StepKind::Run(script) => {
+            let lines = script.lines().filter(|line| !line.trim().is_empty()).count();
+            let first = script.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
+            match (lines, first) {
+                (1, Some(line)) => shortened(line, 48),
+                (lines, _) => format!("a script of {lines} lines"),
+            }
+        }
+        StepKind::Git { url, r#ref, into } => {
+            let at = r#ref.as_ref().map(|name| format!(" at {name}")).unwrap_or_default();
+            format!("{}{at} into {}", without_password(url), into.display())
+        }
+        StepKind::Python(python) => {
+            let file = python.requirements.iter().map(|path| path.display().to_string());
+            let what: Vec<String> =
+                file.chain(python.packages.iter().map(|package| without_password(package))).collect();
+            format!("{} into {}", shortened(&what.join(", "), 48), python.environment.display())
+        }
+    }
+}
+
+fn app_text(kind: &AppKind) -> String {
+    match kind {
+        AppKind::Jupyterlab(lab) => match &lab.environment {
+            Some(environment) => format!("jupyter-lab from {}", environment.display()),
+            None => "jupyter-lab from PATH".to_owned(),
+        },
+        AppKind::Command(command) => {
+            let place = match &command.upstream {
+                Upstream::Port(port) => format!("on port {port}"),
+                Upstream::Socket(path) => format!("on the socket {}", path.display()),
+                Upstream::Own => "on $SPACE_AGENT_APP_SOCKET".to_owned(),
+            };
+            format!("{} {place}", shortened(command.command.first().map_or("", String::as_str), 48))
+        }
+    }
+}
+
+fn shortened(text: &str, most: usize) -> String {
+    let text = crate::mistake::printable(text);
+    if text.chars().count() <= most { text } else { text.chars().take(most - 1).chain(['…']).collect() }
+}
+
+/// `https://name:secret@host/` as `https://…@host/`.
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let authority = rest.split('/').next().unwrap_or_default();
+    match authority.rsplit_once('@') {
+        Some((credentials, _))
+            if scheme.ends_with("http") || scheme.ends_with("https") || credentials.contains(':') =>
+        {
+            format!("{scheme}://…@{}", &rest[credentials.len() + 1..])
+        }
+        _ => url.to_owned(),
+    }
+}
+
+impl fmt::Display for BootPlan {
+    /// Aligned, one thing a line, the heads in a column of their own.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sharing = if self.shared { " (shared)" } else { "" };
+        writeln!(f, "space       {}{sharing}", self.space.as_deref().unwrap_or("named after its home"))?;
+        writeln!(f, "home        {}", self.home.as_deref().unwrap_or("./home"))?;
+        writeln!(f, "user        {}", self.user.as_deref().unwrap_or("found out at the start"))?;
+        table(f, "steps", &self.steps.iter().map(PlannedStep::row).collect::<Vec<_>>())?;
+        table(f, "apps", &self.apps.iter().map(PlannedApp::row).collect::<Vec<_>>())?;
+        let sign_in = match self.front_door.sign_in {
+            SignIn::Token => "sign-in by a one-time link",
+            SignIn::Open => "no sign-in",
+        };
+        writeln!(f, "front door  http://{}{}  {sign_in}", self.front_door.listen, self.front_door.base_path)?;
+        writeln!(f, "idle        {}", self.idle)?;
+        write!(f, "stop        within {}", self.stop_deadline)
+    }
+}
+
+impl PlannedStep {
+    fn row(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if !self.after.is_empty() {
+            notes.push(format!("after {}", self.after.join(", ")));
+        }
+        notes.push(match self.blocks {
+            Blocks::App => "apps wait".to_owned(),
+            Blocks::Nothing => "apps don't wait".to_owned(),
+        });
+        notes.push(format!("at most {}", self.timeout));
+        match self.on_failure {
+            OnFailure::Continue => notes.push("may fail".to_owned()),
+            OnFailure::Abort => notes.push("must not fail".to_owned()),
+            OnFailure::Recovery => {}
+        }
+        vec![self.name.clone(), self.kind.to_owned(), self.does.clone(), notes.join("; ")]
+    }
+}
+
+impl PlannedApp {
+    fn row(&self) -> Vec<String> {
+        let after = match self.after.as_slice() {
+            [] => "at once".to_owned(),
+            steps => format!("after {}", steps.join(", ")),
+        };
+        vec![self.name.clone(), self.path.clone(), self.does.clone(), after]
+    }
+}
+
+impl fmt::Display for PlannedIdle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(shutdown) = &self.shutdown else { return write!(f, "never stopped for idleness") };
+        write!(f, "after {shutdown} without work ({} of it announced): ", self.notice)?;
+        match &self.action {
+            Action::Observe => write!(f, "say so, stop nothing"),
+            Action::Report => write!(f, "tell who asks, stop nothing"),
+            Action::Exit => write!(f, "stop the space"),
+            Action::Command(command) => write!(f, "run {}", shortened(&command.join(" "), 48)),
+        }
+    }
+}
+
+/// Rows in aligned columns, under a head; "none" where there are none.
+fn table(f: &mut fmt::Formatter<'_>, head: &str, rows: &[Vec<String>]) -> fmt::Result {
+    if rows.is_empty() {
+        return writeln!(f, "{head:<12}none");
+    }
+    let columns = rows[0].len();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    for (index, row) in rows.iter().enumerate() {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let head = if index == 0 { head } else { "" };
+        writeln!(f, "{}", format!("{head:<12}{}", cells.join("  ")).trim_end())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_shows_no_password() {
+        assert_eq!(without_password("https://me:secret@host/a.git"), "https://…@host/a.git");
+        assert_eq!(without_password("https://token@host/a.git"), "https://…@host/a.git");
+        assert_eq!(without_password("ssh://git@host/a.git"), "ssh://git@host/a.git");
+        assert_eq!(without_password("git@host:a.git"), "git@host:a.git");
+        assert_eq!(without_password("x @ git+https://me:secret@host/a"), "x @ git+https://…@host/a");
+    }
+
+    #[test]
+    fn an_app_waits_for_blocking_steps_and_for_what_they_need() {
+        let step = |name: &str, needs: &[&str], blocks| Step {
+            name: name.to_owned(),
+            kind: StepKind::Run("true".to_owned()),
+            needs: needs.iter().map(|need| (*need).to_owned()).collect(),
+            blocks,
+            timeout: std::time::Duration::from_secs(1),
+            on_failure: OnFailure::Recovery,
+            env: Default::default(),
+        };
+        let steps = [
+            step("data", &[], Blocks::Nothing),
+            step("other", &[], Blocks::Nothing),
+            step("deps", &["data"], Blocks::App),
+        ];
+        assert_eq!(awaited(&steps), ["data", "deps"]);
+    }
+}
