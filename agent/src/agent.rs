@@ -13,11 +13,13 @@ mod requests;
 mod rooms;
 mod snapshot;
 
-use crate::cli::RunArgs;
+use crate::cli::{AgentArgs, LogFormat, RunArgs};
 use crate::process;
+use crate::sys::link;
 use crate::sys::memory_file::MemoryFile;
 use snapshot::Snapshot;
 use std::fmt;
+use std::io::IsTerminal;
 use std::os::fd::OwnedFd;
 
 /// Exit codes of `run` that a start can end with.
@@ -43,15 +45,29 @@ fn refusal(code: u8, message: impl Into<String>) -> Refusal {
     Refusal { code, message: message.into() }
 }
 
-/// The agent process: `init` is the link that init gave it. Returns its exit code.
-pub fn run(args: &RunArgs, init: OwnedFd) -> u8 {
-    match start(args, init) {
+/// The agent process, started by init. Returns its exit code.
+pub fn run(args: &AgentArgs) -> u8 {
+    log(args.run.log);
+    let init = link::inherited(args.init_fd)
+        .map_err(|error| refusal(BOOT_FAILED, format!("only init starts the agent: {error}")));
+    match init.and_then(|init| start(&args.run, init)) {
         Ok(code) => code,
         Err(refusal) => {
             eprintln!("space-agent: {refusal}");
             refusal.code
         }
     }
+}
+
+/// To standard error: lines for people, or one JSON object each.
+fn log(format: LogFormat) {
+    let level = tracing_subscriber::EnvFilter::try_from_env("SPACE_AGENT_LOG").unwrap_or_else(|_| "info".into());
+    let log = tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).with_target(false);
+    // An error means that a log is there already, which only a test can bring about.
+    let _ = match format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => log.json().try_init(),
+    };
 }
 
 fn start(args: &RunArgs, init: OwnedFd) -> Result<u8, Refusal> {

@@ -141,7 +141,7 @@ pub fn find_program(definition: &Definition) -> Result<PathBuf, Error> {
 
 pub fn into_spec(definition: Definition, program: PathBuf) -> ChildSpec {
     let Definition { args, env, folder, account, .. } = definition;
-    ChildSpec { program, args, env, folder, account }
+    ChildSpec { program, args, env, folder, account, may_gain_privileges: false }
 }
 
 /// The app's own socket in the run folder.

@@ -4,17 +4,19 @@
 use space_agent::cli::{self, Parsed};
 use space_agent::init::{self, AgentCommand};
 use space_agent::{agent, setup};
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     ExitCode::from(match cli::parse(std::env::args_os()) {
         Ok(Parsed::Run(args)) => run(&args),
-        Ok(Parsed::Agent(args)) => {
-            cli::log(&args.run);
-            agent::run(&args.run, args.init)
-        }
+        Ok(Parsed::Agent(args)) => agent::run(&args),
         Ok(Parsed::Step { folder }) => setup::worker::main(&folder),
         Ok(Parsed::Client(command)) => cli::client(command),
+        Err((message, 0)) => {
+            println!("{message}");
+            0
+        }
         Err((message, code)) => {
             eprintln!("{message}");
             code
@@ -23,10 +25,15 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &cli::RunArgs) -> u8 {
-    let ended =
-        std::env::current_exe().and_then(|binary| init::run(AgentCommand { binary, args: cli::agent_args(args) }));
+    let ended = std::env::current_exe().and_then(|binary| init::run(AgentCommand { binary, args: agent_args(args) }));
     ended.unwrap_or_else(|error| {
         eprintln!("space-agent: cannot start: {error}");
         1
     })
+}
+
+/// The link to init is the agent's descriptor 3.
+fn agent_args(args: &cli::RunArgs) -> Vec<OsString> {
+    let fixed = ["agent", "--init-fd", "3"].iter().map(OsString::from);
+    fixed.chain(args.to_args()).collect()
 }

@@ -4,11 +4,11 @@
 
 pub mod app;
 pub mod child;
+pub mod duration;
 pub mod environment;
 pub mod folders;
 pub mod idle;
 pub mod lease;
-pub mod duration;
 pub mod log;
 pub mod now;
 pub mod reading;

@@ -1,1 +1,233 @@
-//! (being built)
+//! The front door: the only way to an app. Accepts connections, decides who may pass, forwards.
+//!
+//! It receives the door's table and the status over `watch`, log lines over `broadcast`, and a listener that init keeps;
+//! it asks the hall for what must outlive the agent (a link's only use) or changes the space (a lease). It holds no
+//! state of the space. It stops when told to: no new connections, answers in flight get a short grace, the rest is cut.
+//!
+//! A request's way: [`framing`] (bytes) -> hyper -> [`serve`] (may it pass, where does it lead) -> [`own`] or
+//! [`forward`] -> [`upstream`] or [`tunnel`]. What decides is pure and tested by tables: [`admit`], [`route`],
+//! [`headers`], [`websocket`].
+
+mod admit;
+mod answer;
+mod events;
+mod forward;
+mod framing;
+mod headers;
+mod keys;
+pub mod link;
+mod own;
+mod page;
+mod route;
+mod serve;
+mod session;
+#[cfg(test)]
+mod tests;
+mod tunnel;
+mod upstream;
+mod websocket;
+
+pub use keys::Keys;
+
+use crate::model::log::LogLine;
+use crate::model::now::{Now, Timestamp};
+use crate::model::route::Door;
+use crate::model::status::Status;
+use crate::sys::stop::Stop;
+use events::{Ring, Tail};
+use framing::{Ambiguous, Watched};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serve::{Front, Visit};
+use std::convert::Infallible;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, warn};
+use tunnel::Agreed;
+use upstream::Pool;
+
+/// Open connections; further ones wait in the listener's backlog.
+const CONNECTIONS: usize = 4096;
+/// From the first byte that is waited for to the end of a request's head; also how long an idle connection stays.
+const HEAD: Duration = Duration::from_secs(10);
+const MAX_BUFFER: usize = 64 * 1024;
+const MAX_HEADERS: usize = 100;
+/// What answers in flight get when the door closes.
+const GRACE: Duration = Duration::from_secs(2);
+/// After an accept that failed for want of descriptors or memory.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// What the front door needs.
+pub struct Config {
+    /// Bound and listening already.
+    pub listener: std::net::TcpListener,
+    pub door: watch::Receiver<Arc<Door>>,
+    pub status: watch::Receiver<Arc<Status>>,
+    pub lines: broadcast::Sender<Arc<LogLine>>,
+    /// New at each boot of the space; the same after a restart of the agent.
+    pub keys: Keys,
+    pub now: fn() -> Now,
+}
+
+/// What the front door asks of the hall.
+#[derive(Debug)]
+pub enum Request {
+    /// Answered with true if this is the link's first use. The id needs to be remembered until `expires` and 10 s more.
+    RedeemLink { id: String, expires: Timestamp, reply: oneshot::Sender<bool> },
+    /// "Keep working" on the page. Refused with a sentence.
+    Keep { duration: Duration, reply: oneshot::Sender<Result<(), String>> },
+}
+
+#[derive(Debug)]
+pub enum Error {
+    /// The listener can't be used.
+    Listener(io::Error),
+}
+
+/// Serves until `stop` is wanted. Needs a tokio runtime with time and I/O; one thread is enough.
+pub async fn run(config: Config, requests: mpsc::Sender<Request>, mut stop: Stop) -> Result<(), Error> {
+    config.listener.set_nonblocking(true).map_err(Error::Listener)?;
+    let listener = TcpListener::from_std(config.listener).map_err(Error::Listener)?;
+    let loopback = listener.local_addr().map_err(Error::Listener)?.ip().is_loopback();
+    let (recent, mut viewers) = mpsc::channel(16);
+    let (mut lines, mut ring, mut door) = (config.lines.subscribe(), Ring::default(), config.door.clone());
+    let front = Arc::new(Front {
+        door: config.door,
+        status: config.status,
+        keys: config.keys,
+        now: config.now,
+        requests,
+        tail: Tail { lines: config.lines, recent },
+        pool: Arc::new(Pool::default()),
+        loopback,
+        stop: stop.clone(),
+    });
+    let mut open = JoinSet::new();
+    loop {
+        // Every arm is cancel-safe: accept and the channels lose nothing, a joined task is returned or still there.
+        tokio::select! {
+            () = stop.wanted() => break,
+            accepted = listener.accept(), if open.len() < CONNECTIONS => match accepted {
+                Ok((stream, peer)) => {
+                    open.spawn(connection(front.clone(), stream, peer));
+                }
+                Err(error) => breathe(&error).await,
+            },
+            Some(_) = open.join_next(), if !open.is_empty() => {}
+            Ok(()) = door.changed() => {
+                let door = door.borrow_and_update().clone();
+                front.pool.keep_only(&door);
+            }
+            line = lines.recv() => match line {
+                Ok(line) => ring.push(line),
+                Err(broadcast::error::RecvError::Lagged(lost)) => debug!(lost, "the page's log skips lines"),
+                // `front` holds a sender.
+                Err(broadcast::error::RecvError::Closed) => {}
+            },
+            Some(viewer) = viewers.recv() => {
+                // A viewer that has left already needs no answer.
+                let _ = viewer.send(ring.copy());
+            }
+        }
+    }
+    drop(listener);
+    drain(open).await;
+    Ok(())
+}
+
+/// A client that went away before it was accepted is nothing; without descriptors or memory it takes a moment.
+async fn breathe(error: &io::Error) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    if !matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
+        warn!(%error, "no connection can be accepted just now");
+        sleep(BREATH).await;
+    }
+}
+
+/// Every connection has heard `stop` itself.
+async fn drain(mut open: JoinSet<()>) {
+    let all = async { while open.join_next().await.is_some() {} };
+    if timeout(GRACE, all).await.is_err() {
+        open.shutdown().await;
+    }
+}
+
+/// One client, from its first request to its last or to the end of its WebSocket.
+async fn connection(front: Arc<Front>, stream: TcpStream, peer: SocketAddr) {
+    let mut stop = front.stop.clone();
+    // Boxed, so that a WebSocket that lives for days doesn't keep the room that HTTP needed.
+    let agreed = Box::pin(requests(front, stream, peer)).await;
+    let Some(agreed) = agreed else { return };
+    let lasts = agreed.lasts;
+    let Some(tunnel) = Box::pin(agreed.open()).await else { return };
+    let end = async {
+        match lasts {
+            Some(lasts) => sleep(lasts).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        ended = tunnel.run() => if let Err(error) = ended { debug!(%error, "a WebSocket broke off") },
+        () = end => debug!("a WebSocket outlived its session"),
+        () = stop.wanted() => {}
+    }
+}
+
+/// Serves requests until the client leaves, or one of them has become a WebSocket.
+async fn requests(front: Arc<Front>, stream: TcpStream, peer: SocketAddr) -> Option<Agreed> {
+    // Without it, small answers wait for acknowledgements; it fails only on a socket that is closed already.
+    stream.set_nodelay(true).ok()?;
+    let mut stop = front.stop.clone();
+    let ambiguous = Arc::new(Ambiguous::default());
+    let io = TokioIo::new(Watched::new(stream, ambiguous.clone()));
+    let visit = Arc::new(Visit::new(front, peer.ip(), ambiguous));
+    let service = service_fn(|request| {
+        let visit = visit.clone();
+        async move { Ok::<_, Infallible>(serve::answer(&visit, request).await) }
+    });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD).max_headers(MAX_HEADERS).max_buf_size(MAX_BUFFER);
+    let mut served = pin!(builder.serve_connection(io, service).with_upgrades());
+    let ended = tokio::select! {
+        ended = served.as_mut() => ended,
+        () = stop.wanted() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%error, "a connection ended early");
+    }
+    visit.take_agreed()
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config").field("listener", &self.listener).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Listener(_) => f.write_str("cannot serve on the front door's socket"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Listener(error) => Some(error),
+        }
+    }
+}

@@ -88,6 +88,7 @@ pub fn prepare(step: &Step, context: &Context) -> Result<ChildSpec, Error> {
         env,
         folder: context.home.clone(),
         account: context.account.clone(),
+        may_gain_privileges: false,
     })
 }
 

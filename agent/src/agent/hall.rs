@@ -16,7 +16,6 @@ use crate::process::{Command, News};
 use crate::sys::clock;
 use crate::sys::memory_file::MemoryFile;
 use crate::{control, proxy};
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -282,7 +281,7 @@ impl Hall {
                 app: self.space.spec.apps[app].name.clone(),
                 socket: definition.upstream,
                 base_path: definition.base_path,
-                uid: definition.uid,
+                uid: definition.account.uid,
             }
         });
         watched.collect()
@@ -314,7 +313,7 @@ pub(super) fn door(space: &Space, workshop: &Workshop) -> Door {
             base_path: definition.base_path,
             strip_base_path: definition.strip_base_path,
             upstream: definition.upstream,
-            uid: definition.uid,
+            uid: definition.account.uid,
             state: match app.state {
                 State::Ready { .. } if space.up() => RouteState::Ready,
                 State::GivenUp | State::Stopped => RouteState::Gone,

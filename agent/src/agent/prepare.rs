@@ -61,7 +61,7 @@ pub(super) fn begin(args: &RunArgs, attached: &Attached) -> Result<(Snapshot, Do
     keep(attached, &doors, &lock, &spec).map_err(|error| failed(format!("init does not keep the sockets: {error}")))?;
     let mut space = Space::new(spec, facts, app_facts, clock::now());
     if let Some(warning) = warning {
-        space.handle(crate::model::space::Event::Warned(warning), clock::now());
+        space.warn(warning);
     }
     Ok((Snapshot::new(space, place), doors))
 }

@@ -79,7 +79,7 @@ impl Hall {
 
     /// A one-time link for a browser on this machine.
     pub(super) fn link(&self, to: Option<&str>, lifetime: Duration) -> String {
-        let token = proxy::link::mint(&self.place.key, clock::now().wall, lifetime);
+        let token = proxy::link::mint(&self.place.key.into(), clock::now().wall, lifetime);
         let facts = &self.space.facts;
         let base = self
             .space

@@ -172,7 +172,14 @@ fn front_door(
     status: &watch::Receiver<Arc<Status>>,
     lines: &broadcast::Sender<Arc<LogLine>>,
 ) -> proxy::Config {
-    proxy::Config { listener, door, status: status.clone(), lines: lines.clone(), keys: place.key, now: clock::now }
+    proxy::Config {
+        listener,
+        door,
+        status: status.clone(),
+        lines: lines.clone(),
+        keys: place.key.into(),
+        now: clock::now,
+    }
 }
 
 /// For JupyterLab: softer defaults, which the user's own configuration overrides.

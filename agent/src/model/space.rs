@@ -105,7 +105,6 @@ pub enum Event {
     },
     /// Nothing runs in the space any more.
     TreeEnded,
-    Warned(String),
 }
 
 /// What is to be done. Each can be done twice without harm: children are named, and init refuses a name it knows.
@@ -182,7 +181,6 @@ impl Space {
             Event::LeaseEnded { id } => self.lease_ended(&id, now),
             Event::StopAsked { reason } => self.stop_asked(reason, now, &mut effects),
             Event::TreeEnded => self.tree_ended(now),
-            Event::Warned(warning) => self.warn(warning),
         }
         self.advance(now, &mut effects);
         effects
@@ -212,7 +210,7 @@ impl Space {
     }
 
     /// Booting, running or in notice: neither failed nor ending.
-    pub(super) fn up(&self) -> bool {
+    pub fn up(&self) -> bool {
         matches!(self.phase, Phase::Booting { .. } | Phase::Running { .. } | Phase::Notice { .. })
     }
 
@@ -276,7 +274,8 @@ impl Space {
         fresh
     }
 
-    pub(super) fn warn(&mut self, warning: String) {
+    /// Adds a warning to the status; no event, since nothing follows from it.
+    pub fn warn(&mut self, warning: String) {
         if !self.warnings.contains(&warning) && self.warnings.len() < 32 {
             self.warnings.push(warning);
         }

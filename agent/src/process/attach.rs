@@ -101,7 +101,7 @@ pub struct Link {
 impl Link {
     /// Inside a runtime.
     pub fn new(socket: OwnedFd) -> io::Result<Link> {
-        Ok(Link { socket: AsyncFd::register(socket)?, buffer: Vec::new() })
+        Ok(Link { socket: link::watch(socket)?, buffer: Vec::new() })
     }
 
     /// init reads whatever it is sent, at once; a full buffer means that it hangs, which nothing here can mend.

@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use tokio::io::unix::AsyncFd;
 
 /// The protocol's version that this binary speaks.
 pub const VERSION: u32 = 1;
@@ -97,6 +98,28 @@ pub enum ToAgent {
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?)
+}
+
+/// The socket, watched by the runtime that this is called in.
+pub fn watch(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the descriptor is owned by what is returned, so it stays open and the same while it is watched.
+    unsafe { AsyncFd::register(socket) }.map_err(Into::into)
+}
+
+/// The descriptor that init has given this process under this number.
+pub fn inherited(number: i32) -> io::Result<OwnedFd> {
+    if number < 3 || nix::fcntl::fcntl(borrow(number), nix::fcntl::FcntlArg::F_GETFD).is_err() {
+        return Err(io::Error::other(format!("descriptor {number} is not one that init has given")));
+    }
+    // SAFETY: it is open (checked above), and nothing else in this process knows its number.
+    let socket = unsafe { OwnedFd::from_raw_fd(number) };
+    nix::fcntl::fcntl(&socket, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
+    Ok(socket)
+}
+
+fn borrow(number: i32) -> BorrowedFd<'static> {
+    // SAFETY: only looked at by the call that asks whether it is open.
+    unsafe { BorrowedFd::borrow_raw(number) }
 }
 
 /// Sends one message, with at most one descriptor. `WouldBlock` if the other side does not read.

@@ -1,0 +1,102 @@
+//! `stop`: asks when kernels are busy, and waits until nothing is left.
+
+use super::agent::{Agent, answers};
+use super::failure::Failure;
+use super::output::Output;
+use super::{Surroundings, Target, find};
+use crate::control::api::StopRequest;
+use crate::model::status::Status;
+use crate::sys::tree::{self, Process};
+use clap::Args;
+use std::fs;
+use std::io::{BufRead, Write};
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+
+/// A space may take its time (`stop.deadline`, disks); one that takes this long hangs.
+const END_DEADLINE: Duration = Duration::from_secs(15 * 60);
+const POLL: Duration = Duration::from_millis(50);
+const CONFLICT: u16 = 409;
+
+/// Stop the space and wait until it has ended
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct StopArgs {
+    /// Why, for whoever asks later
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Even when kernels are busy; what they compute is lost
+    #[arg(long, short)]
+    yes: bool,
+    /// Don't wait for the end
+    #[arg(long)]
+    no_wait: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+pub(super) async fn stop(args: &StopArgs, surroundings: &Surroundings<'_>, output: &mut Output) -> Result<u8, Failure> {
+    let agent = find::agent(&args.target, surroundings).await?;
+    let status: Status = agent.get("/v1/status").await?;
+    let init = visible_init(status.agent.init_pid);
+    let request = StopRequest { reason: args.reason.clone(), force: args.yes };
+    match agent.tell("/v1/stop", &request).await {
+        Err(busy) if busy.answered == Some(CONFLICT) && !args.yes => {
+            if !surroundings.interactive {
+                let message = format!("{}; add --yes to stop it all the same", busy.message);
+                return Err(Failure { message, ..busy });
+            }
+            if !agreed(&busy.message).await? {
+                return Err(Failure::failed(format!("{} goes on", status.space)));
+            }
+            agent.tell("/v1/stop", &StopRequest { force: true, ..request }).await?;
+        }
+        told => told?,
+    }
+    if args.no_wait {
+        output.write(&format!("{} is stopping\n", status.space))?;
+        return Ok(0);
+    }
+    if output.terminal {
+        output.write(&format!("{} is stopping …\n", status.space))?;
+    }
+    timeout(END_DEADLINE, gone(&agent, init)).await.map_err(|_| {
+        let minutes = END_DEADLINE.as_secs() / 60;
+        Failure::failed(format!(
+            "{} has not ended within {minutes} minutes; space-agent status says what it waits for",
+            status.space
+        ))
+    })?;
+    output.write(&format!("{} has stopped\n", status.space))?;
+    Ok(0)
+}
+
+/// Init, if it is a process that we see: a space in another container has pids that mean something else here.
+fn visible_init(pid: i32) -> Option<Process> {
+    let own = fs::read_to_string("/proc/self/comm").ok()?;
+    let its = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    let started = tree::started(pid)?;
+    (own == its).then_some(Process { pid, started })
+}
+
+/// Until nobody listens and init is gone. Looks every 50 ms: both ends are somebody else's to close.
+async fn gone(agent: &Agent, init: Option<Process>) {
+    while answers(&agent.socket).await || init.is_some_and(tree::alive) {
+        sleep(POLL).await;
+    }
+}
+
+/// Asks on the terminal. Waits as long as the person thinks: nothing happens until they answer.
+async fn agreed(busy: &str) -> Result<bool, Failure> {
+    let question = format!("{busy}\nStop it all the same? [y/N] ");
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut answer = String::new();
+        write!(std::io::stderr(), "{question}")?;
+        std::io::stdin().lock().read_line(&mut answer)?;
+        Ok::<bool, std::io::Error>(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    });
+    match asked.await {
+        Ok(Ok(agreed)) => Ok(agreed),
+        Ok(Err(error)) => Err(Failure::failed(format!("cannot ask: {error}; add --yes to stop it all the same"))),
+        Err(error) => Err(Failure::failed(format!("cannot ask: {error}"))),
+    }
+}

@@ -1,0 +1,118 @@
+//! A request on its way to an app, and the answer on its way back. Bodies stream; nothing is held whole, nothing has
+//! a time limit but the connect.
+
+use super::answer::{self, Body, BoxError};
+use super::headers;
+use super::route::upstream_target;
+use super::serve::Visit;
+use super::session::Session;
+use super::tunnel::Agreed;
+use super::upstream::{self, AppBody, ToApp};
+use super::websocket;
+use crate::model::route::Route;
+use http_body_util::{Either, Empty};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_KEY, UPGRADE};
+use hyper::{Request, Response, StatusCode, Uri, Version};
+use std::net::IpAddr;
+use std::time::Duration;
+use tracing::debug;
+
+/// Sends a plain request and streams the answer.
+pub(super) async fn plain(visit: &Visit, route: &Route, request: Request<Incoming>) -> Response<Body> {
+    let request = match outgoing(request, route, visit.peer) {
+        Ok(request) => request,
+        Err(error) => return answer::bad(&format!("the path is not one that can be passed on: {error}")),
+    };
+    match visit.front.pool.send(route, request).await {
+        Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            failed(route, "it switches to a protocol that nobody asked for")
+        }
+        Ok(response) => incoming(response),
+        Err(error) => no_answer(route, &error),
+    }
+}
+
+/// Passes a WebSocket handshake on over a connection of its own. Only if the app agrees to it does the client get its
+/// 101; any other answer passes as what it is.
+pub(super) async fn websocket(
+    visit: &Visit,
+    route: &Route,
+    session: Session,
+    mut request: Request<Incoming>,
+) -> Response<Body> {
+    let key = request.headers().get(SEC_WEBSOCKET_KEY).cloned();
+    let client = hyper::upgrade::on(&mut request);
+    let mut request = match outgoing(request, route, visit.peer) {
+        Ok(request) => request,
+        Err(error) => return answer::bad(&format!("the path is not one that can be passed on: {error}")),
+    };
+    ask_for_websocket(request.headers_mut());
+    let asked = async {
+        let mut upstream = upstream::connect(route).await?;
+        let response = upstream.send(request).await?;
+        Ok((upstream, response))
+    };
+    let (upstream, mut response) = match asked.await {
+        Ok(asked) => asked,
+        Err(error) => return no_answer(route, &error),
+    };
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return incoming(response.map(|body| AppBody::last(body, upstream)));
+    }
+    if !key.is_some_and(|key| websocket::is_agreed(response.status(), response.headers(), key.as_bytes())) {
+        return failed(route, "its answer to the WebSocket handshake is not valid");
+    }
+    let app = hyper::upgrade::on(&mut response);
+    visit.agreed(Agreed { client, app, upstream, lasts: lasts(visit, session) });
+    let mut response = response.map(|_| answer::boxed(Empty::new()));
+    headers::to_browser(response.headers_mut());
+    ask_for_websocket(response.headers_mut());
+    response
+}
+
+fn ask_for_websocket(headers: &mut hyper::HeaderMap) {
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+}
+
+fn lasts(visit: &Visit, session: Session) -> Option<Duration> {
+    let now = (visit.front.now)().wall;
+    session.expires.map(|end| Duration::from_millis(end.0.saturating_sub(now.0)))
+}
+
+/// The request as the app gets it.
+fn outgoing(request: Request<Incoming>, route: &Route, peer: IpAddr) -> Result<Request<ToApp>, BoxError> {
+    let (mut parts, body) = request.into_parts();
+    if route.strip_base_path {
+        let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+        parts.uri = Uri::builder().path_and_query(upstream_target(route, target)).build()?;
+    }
+    parts.version = Version::HTTP_11;
+    parts.extensions.clear();
+    headers::to_app(&mut parts.headers, route, peer);
+    let body = if body.is_end_stream() { Either::Right(Empty::new()) } else { Either::Left(body) };
+    Ok(Request::from_parts(parts, body))
+}
+
+/// The answer as the browser gets it.
+fn incoming(response: Response<AppBody>) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    parts.version = Version::HTTP_11;
+    parts.extensions.clear();
+    headers::to_browser(&mut parts.headers);
+    Response::from_parts(parts, answer::boxed(body))
+}
+
+fn no_answer(route: &Route, error: &upstream::Error) -> Response<Body> {
+    debug!(app = %route.app, %error, "no answer");
+    failed(route, &error.to_string())
+}
+
+fn failed(route: &Route, why: &str) -> Response<Body> {
+    let (label, app) = (&route.label, &route.app);
+    let sentence = format!(
+        "{label} does not answer: {why}; try again in a moment, and if it stays so look at `space-agent logs {app}`"
+    );
+    answer::text(StatusCode::BAD_GATEWAY, &sentence)
+}

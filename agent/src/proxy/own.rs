@@ -1,0 +1,247 @@
+//! The agent's own paths: probes, `api/idle`, sign-in and -out, keep, the page and its events.
+
+use super::answer::{self, Body};
+use super::route::{self, Own};
+use super::serve::Front;
+use super::session::{self, Session};
+use super::{events, link, page};
+use crate::model::now::{Now, spoken};
+use crate::model::route::{Door, RouteState};
+use crate::model::status::{PhaseName, Status, VerdictName};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, SET_COOKIE};
+use hyper::{Method, Request, Response, StatusCode};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+/// The longest form that is read, and how long it may take.
+const FORM: usize = 16 * 1024;
+const FORM_TIME: Duration = Duration::from_secs(10);
+/// How long the hall may take to answer.
+const HALL: Duration = Duration::from_secs(5);
+const KEEP_DEFAULT_MINUTES: u64 = 60;
+
+pub(super) async fn answer(
+    front: &Arc<Front>,
+    door: &Door,
+    own: Own,
+    session: Option<Session>,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let read = matches!(*request.method(), Method::GET | Method::HEAD);
+    let post = *request.method() == Method::POST;
+    let status = front.status.borrow().clone();
+    match own {
+        Own::SignIn if read => page::sign_in(door, StatusCode::OK),
+        Own::SignIn if post => sign_in(front, door, request).await,
+        Own::SignIn => answer::not_allowed("GET and POST"),
+        Own::SignOut if post => sign_out(door, &request),
+        Own::Keep if post => keep(front, request).await,
+        Own::SignOut | Own::Keep => answer::not_allowed("POST"),
+        _ if !read => answer::not_allowed("GET and HEAD"),
+        Own::Live => answer::word(StatusCode::OK, "ok"),
+        Own::Ready if is_ready(door, &status) => answer::word(StatusCode::OK, "ready"),
+        Own::Ready => answer::word(StatusCode::SERVICE_UNAVAILABLE, "not ready"),
+        Own::Idle => answer::json(StatusCode::OK, idle(&status, (front.now)())),
+        Own::Page => page::start(door, &status, None),
+        Own::Events => events::stream(front, session, request.uri().query()).await,
+    }
+}
+
+/// Somebody without a session wants what needs one.
+pub(super) fn sign_in_first(door: &Door, wants_page: bool) -> Response<Body> {
+    if wants_page {
+        return page::sign_in(door, StatusCode::UNAUTHORIZED);
+    }
+    let sentence = format!(
+        "this space asks who you are: run `space-agent sign-in`, then POST its token to {}_space/sign-in as the form \
+         field \"token\", with an Origin header, and send the cookie that you get",
+        door.base_path
+    );
+    answer::text(StatusCode::UNAUTHORIZED, &sentence)
+}
+
+fn is_ready(door: &Door, status: &Status) -> bool {
+    let running = matches!(status.phase, PhaseName::Running | PhaseName::Notice);
+    running && door.routes.first().is_none_or(|route| route.state == RouteState::Ready)
+}
+
+/// What platforms poll. Its form is theirs: one key, a time with milliseconds and `Z`, never in the future.
+pub(super) fn idle(status: &Status, now: Now) -> String {
+    let works = matches!(status.phase, PhaseName::Booting | PhaseName::Stopping)
+        || status.activity.verdict == VerdictName::Active;
+    let last = if works { now.wall } else { status.activity.last_active.min(now.wall) };
+    format!("{{\"lastActiveTimestamp\":\"{last}\"}}")
+}
+
+/// Redeems a link: from our page's script (JSON), its form, or a program.
+async fn sign_in(front: &Front, door: &Door, request: Request<Incoming>) -> Response<Body> {
+    let (page, json) = (accepts(request.headers(), "text/html"), accepts(request.headers(), "application/json"));
+    let form = match read_form(request).await {
+        Ok(form) => form,
+        Err(refusal) => return refusal,
+    };
+    let refused = |why: &str| match page && !json {
+        true => page::sign_in_again(door, why),
+        false => answer::text(StatusCode::FORBIDDEN, why),
+    };
+    let Some(token) = form.get("token") else {
+        return answer::text(StatusCode::BAD_REQUEST, "the form has no field \"token\"");
+    };
+    let now = (front.now)().wall;
+    let again = "run `space-agent sign-in` in a terminal of this machine for a new one";
+    let link = match link::read(&front.keys, token, now) {
+        Ok(link) => link,
+        Err(why) => return refused(&format!("{why}: {again}")),
+    };
+    match redeem(front, link).await {
+        Some(true) => {}
+        Some(false) => return refused(&format!("this sign-in link has been used already: {again}")),
+        None => return answer::later("the space can not take sign-ins just now"),
+    }
+    let wanted = form.get("to").and_then(|to| route::landing(door, to));
+    let to = wanted.map_or_else(|| route::first_page(door), str::to_owned);
+    let response = match json {
+        true => answer::json(StatusCode::OK, serde_json::json!({ "to": to }).to_string()),
+        false => answer::redirect(StatusCode::SEE_OTHER, &to),
+    };
+    answer::with(response, SET_COOKIE, &session::sign_in(&front.keys, door, now))
+}
+
+/// True: this was the link's first use. `None`: nobody can say.
+async fn redeem(front: &Front, link: link::Link) -> Option<bool> {
+    let (reply, answer) = oneshot::channel();
+    let request = super::Request::RedeemLink { id: link.id, expires: link.expires, reply };
+    timeout(HALL, async {
+        front.requests.send(request).await.ok()?;
+        answer.await.ok()
+    })
+    .await
+    .ok()?
+}
+
+fn sign_out(door: &Door, request: &Request<Incoming>) -> Response<Body> {
+    let response = match accepts(request.headers(), "text/html") {
+        true => answer::redirect(StatusCode::SEE_OTHER, &format!("{}_space/sign-in", door.base_path)),
+        false => answer::text(StatusCode::OK, "signed out"),
+    };
+    answer::with(response, SET_COOKIE, &session::sign_out(door))
+}
+
+/// "Keep working": a lease, within what the space allows.
+async fn keep(front: &Front, request: Request<Incoming>) -> Response<Body> {
+    let form = match read_form(request).await {
+        Ok(form) => form,
+        Err(refusal) => return refusal,
+    };
+    let minutes = match form.get("minutes").map(|text| text.parse::<u64>()) {
+        None => KEEP_DEFAULT_MINUTES,
+        Some(Ok(minutes @ 1..=525_600)) => minutes,
+        Some(_) => return answer::text(StatusCode::BAD_REQUEST, "the field \"minutes\" is not a number of minutes"),
+    };
+    let duration = Duration::from_secs(minutes * 60);
+    let (reply, hall) = oneshot::channel();
+    let asked = async {
+        front.requests.send(super::Request::Keep { duration, reply }).await.ok()?;
+        hall.await.ok()
+    };
+    match timeout(HALL, asked).await.ok().flatten() {
+        Some(Ok(())) => answer::text(StatusCode::OK, &format!("kept for {}", spoken(duration))),
+        Some(Err(why)) => answer::text(StatusCode::CONFLICT, &why),
+        None => answer::later("the space can not take this just now"),
+    }
+}
+
+type Form = HashMap<String, String>;
+
+/// A small form, as JSON (an object of strings) or as browsers send forms.
+async fn read_form(request: Request<Incoming>) -> Result<Form, Response<Body>> {
+    let is_json = has(request.headers(), &CONTENT_TYPE, "application/json");
+    let body = timeout(FORM_TIME, Limited::new(request.into_body(), FORM).collect()).await;
+    let bytes: Bytes = match body {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(_)) => return Err(answer::bad("the form is longer than 16 KiB, or was cut off")),
+        Err(_) => return Err(answer::bad("the form did not arrive within 10 s")),
+    };
+    if is_json {
+        let wrong = |_| answer::text(StatusCode::BAD_REQUEST, "the body is not a JSON object of strings");
+        return serde_json::from_slice(&bytes).map_err(wrong);
+    }
+    Ok(bytes.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()).map(pair).collect())
+}
+
+fn pair(pair: &[u8]) -> (String, String) {
+    let end = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
+    (decoded(&pair[..end]), decoded(pair.get(end + 1..).unwrap_or(b"")))
+}
+
+/// `+` and percent signs of a form (WHATWG URL, application/x-www-form-urlencoded).
+pub(super) fn decoded(text: &[u8]) -> String {
+    let digit = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
+    let (mut bytes, mut at) = (Vec::with_capacity(text.len()), 0);
+    while let Some(byte) = text.get(at) {
+        at += 1;
+        match (byte, digit(text.get(at)), digit(text.get(at + 1))) {
+            (b'+', ..) => bytes.push(b' '),
+            (b'%', Some(high), Some(low)) => {
+                bytes.push((high * 16 + low) as u8);
+                at += 2;
+            }
+            _ => bytes.push(*byte),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn accepts(headers: &HeaderMap, content_type: &str) -> bool {
+    has(headers, &ACCEPT, content_type)
+}
+
+fn has(headers: &HeaderMap, name: &HeaderName, text: &str) -> bool {
+    headers.get_all(name).iter().any(|value| value.to_str().is_ok_and(|value| value.contains(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::now::{Monotonic, Timestamp};
+    use crate::proxy::tests::status;
+
+    #[test]
+    fn api_idle_is_now_while_something_works_and_never_in_the_future() {
+        let now = Now { monotonic: Monotonic(0), wall: Timestamp(1_795_168_800_123), boot_id: 0 };
+        let (earlier, later) = (Timestamp(1_795_168_740_000), Timestamp(1_795_168_860_000));
+        let at_now = "{\"lastActiveTimestamp\":\"2026-11-20T10:00:00.123Z\"}";
+        let at_earlier = "{\"lastActiveTimestamp\":\"2026-11-20T09:59:00.000Z\"}";
+        for (phase, verdict, last_active, expected) in [
+            (PhaseName::Running, VerdictName::Idle, earlier, at_earlier),
+            (PhaseName::Running, VerdictName::Active, earlier, at_now),
+            (PhaseName::Running, VerdictName::Unknown, earlier, at_earlier),
+            (PhaseName::Running, VerdictName::Idle, later, at_now),
+            (PhaseName::Notice, VerdictName::Idle, earlier, at_earlier),
+            (PhaseName::Booting, VerdictName::Idle, earlier, at_now),
+            (PhaseName::Stopping, VerdictName::Idle, earlier, at_now),
+            (PhaseName::Failed, VerdictName::Idle, earlier, at_earlier),
+        ] {
+            let mut status = status();
+            status.phase = phase;
+            status.activity.verdict = verdict;
+            status.activity.last_active = last_active;
+            assert_eq!(idle(&status, now), expected, "{phase:?} {verdict:?}");
+        }
+    }
+
+    #[test]
+    fn a_form_is_decoded_as_browsers_encode_it() {
+        for (coded, text) in
+            [("a+b", "a b"), ("%2Fx%3f", "/x?"), ("100%", "100%"), ("%zz%4", "%zz%4"), ("%ff", "\u{fffd}")]
+        {
+            assert_eq!(decoded(coded.as_bytes()), text);
+        }
+    }
+}

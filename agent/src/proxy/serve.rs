@@ -1,0 +1,181 @@
+//! One request: may it pass, and where does it lead. In this order: framing, target, Host, Origin, session, place.
+
+use super::answer::{self, Body};
+use super::events::Tail;
+use super::framing::Ambiguous;
+use super::keys::Keys;
+use super::route::{self, Destination};
+use super::session::{self, Session};
+use super::tunnel::Agreed;
+use super::upstream::Pool;
+use super::{admit, forward, own, page, websocket};
+use crate::model::now::Now;
+use crate::model::route::{Door, Route, RouteState};
+use crate::model::status::Status;
+use crate::sys::stop::Stop;
+use hyper::body::Incoming;
+use hyper::header::{ACCEPT, CONNECTION, EXPECT, HOST, HeaderMap, HeaderValue, ORIGIN, TRANSFER_ENCODING};
+use hyper::{Method, Request, Response, StatusCode};
+use space_lifecycle::SignIn;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{mpsc, watch};
+
+/// What all connections share.
+pub(super) struct Front {
+    pub(super) door: watch::Receiver<Arc<Door>>,
+    pub(super) status: watch::Receiver<Arc<Status>>,
+    pub(super) keys: Keys,
+    pub(super) now: fn() -> Now,
+    pub(super) requests: mpsc::Sender<super::Request>,
+    pub(super) tail: Tail,
+    pub(super) pool: Arc<Pool>,
+    /// The listener's address is a loopback one.
+    pub(super) loopback: bool,
+    pub(super) stop: Stop,
+}
+
+impl fmt::Debug for Front {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Front").field("loopback", &self.loopback).finish_non_exhaustive()
+    }
+}
+
+/// What the requests of one connection share.
+#[derive(Debug)]
+pub(super) struct Visit {
+    pub(super) front: Arc<Front>,
+    pub(super) peer: IpAddr,
+    pub(super) ambiguous: Arc<Ambiguous>,
+    /// Requests that hyper has handed over so far.
+    served: AtomicU32,
+    /// Set by the request that turns this connection into a WebSocket; taken when hyper is done with it.
+    tunnel: Mutex<Option<Agreed>>,
+}
+
+impl Visit {
+    pub(super) fn new(front: Arc<Front>, peer: IpAddr, ambiguous: Arc<Ambiguous>) -> Visit {
+        Visit { front, peer, ambiguous, served: AtomicU32::new(0), tunnel: Mutex::new(None) }
+    }
+
+    pub(super) fn agreed(&self, agreed: Agreed) {
+        *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some(agreed);
+    }
+
+    pub(super) fn take_agreed(&self) -> Option<Agreed> {
+        self.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Answers one request.
+pub(super) async fn answer(visit: &Visit, request: Request<Incoming>) -> Response<Body> {
+    let nth = visit.served.fetch_add(1, Ordering::Relaxed) + 1;
+    if visit.ambiguous.reaches(nth) {
+        return answer::bad(
+            "the request can be read in two ways (both Content-Length and Transfer-Encoding, more than one of them, or \
+             # in the target): send it in one",
+        );
+    }
+    let chunked = request.headers().contains_key(TRANSFER_ENCODING);
+    let mut response = admitted(visit, request).await;
+    if chunked {
+        // The chunks were not followed (see `framing`), so nothing behind them is read.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn admitted(visit: &Visit, request: Request<Incoming>) -> Response<Body> {
+    let front = &visit.front;
+    if let Err(refusal) = check_form(&request) {
+        return refusal;
+    }
+    let door = front.door.borrow().clone();
+    let host = match admit::host(&door, front.loopback, values(request.headers(), &HOST)) {
+        Ok(host) => host,
+        Err(refused @ admit::Refused::HostUnknown(_)) => {
+            return answer::text(StatusCode::FORBIDDEN, &refused.to_string());
+        }
+        Err(refused) => return answer::bad(&refused.to_string()),
+    };
+    let socket = websocket::is_wanted(request.headers());
+    if (socket || !is_read(request.method()))
+        && let Err(refused) = admit::origin(&door, &host, values(request.headers(), &ORIGIN))
+    {
+        return answer::text(StatusCode::FORBIDDEN, &refused.to_string());
+    }
+    let session = match door.sign_in {
+        SignIn::Open => Some(Session { expires: None }),
+        SignIn::Token => session::find(&front.keys, &door, request.headers(), (front.now)().wall),
+    };
+    let path = request.uri().path();
+    match (route::lead(&door, path), session) {
+        (Destination::Own(own), _) if own.is_public() => own::answer(front, &door, own, session, request).await,
+        (_, None) => own::sign_in_first(&door, wants_page(&request)),
+        (Destination::Own(own), Some(_)) => own::answer(front, &door, own, session, request).await,
+        (Destination::Moved(to), _) => moved(to, request.uri().query()),
+        (Destination::Unknown, _) => answer::text(StatusCode::NOT_FOUND, "nothing of this space is at this path"),
+        (Destination::App(route), Some(session)) => app(visit, &door, route, session, socket, request).await,
+    }
+}
+
+/// Forms of requests that HTTP knows and a front door has no use for.
+fn check_form(request: &Request<Incoming>) -> Result<(), Response<Body>> {
+    let (uri, method) = (request.uri(), request.method());
+    if *method == Method::CONNECT || *method == Method::TRACE {
+        return Err(answer::not_allowed("GET, HEAD, POST, PUT, PATCH, DELETE and OPTIONS"));
+    }
+    if uri.scheme().is_some() || uri.authority().is_some() || !uri.path().starts_with('/') {
+        return Err(answer::bad("the request's target is not a path: send one that begins with /"));
+    }
+    let expects = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if request.headers().get_all(EXPECT).iter().any(expects) {
+        return Err(answer::text(StatusCode::EXPECTATION_FAILED, "nothing can be expected but 100-continue"));
+    }
+    Ok(())
+}
+
+async fn app(
+    visit: &Visit,
+    door: &Door,
+    route: &Route,
+    session: Session,
+    socket: bool,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    if socket && let Err(wrong) = websocket::check_request(request.method(), request.version(), request.headers()) {
+        return answer::bad(wrong);
+    }
+    match route.state {
+        RouteState::Ready if socket => forward::websocket(visit, route, session, request).await,
+        RouteState::Ready => forward::plain(visit, route, request).await,
+        RouteState::NotYet | RouteState::Gone => {
+            let status = visit.front.status.borrow().clone();
+            match wants_page(&request) && !socket {
+                true => page::start(door, &status, Some(route)),
+                false => answer::later(&status.sentence),
+            }
+        }
+    }
+}
+
+fn moved(to: String, query: Option<&str>) -> Response<Body> {
+    let to = query.map_or(to.clone(), |query| format!("{to}?{query}"));
+    answer::redirect(StatusCode::FOUND, &to)
+}
+
+fn is_read(method: &Method) -> bool {
+    *method == Method::GET || *method == Method::HEAD
+}
+
+/// A person with a browser, as opposed to a program or a page's script.
+fn wants_page(request: &Request<Incoming>) -> bool {
+    let accepts = |value: &HeaderValue| value.to_str().is_ok_and(|text| text.contains("text/html"));
+    is_read(request.method()) && request.headers().get_all(ACCEPT).iter().any(accepts)
+}
+
+fn values<'a>(headers: &'a HeaderMap, name: &hyper::header::HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    headers.get_all(name).iter().map(HeaderValue::as_bytes)
+}

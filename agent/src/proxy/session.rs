@@ -1,0 +1,120 @@
+//! Who a request comes from: the agent's session cookie, its making and its reading.
+//!
+//! The cookie says an id and an end, sealed under the space's id: nothing is kept, so a restarted agent knows its
+//! viewers. It is never forwarded (see `headers`), and an app that could set one would only sign its viewer out.
+
+use super::keys::{Keys, random_id};
+use crate::model::now::Timestamp;
+use crate::model::route::Door;
+use hyper::header::{COOKIE, HeaderMap};
+use std::time::Duration;
+
+/// 12 hours, the longest that the design allows.
+pub(super) const LIFETIME: Duration = Duration::from_secs(12 * 3600);
+/// Milliseconds by which the clock may have been set back since the cookie was made.
+const SKEW: u64 = 60_000;
+
+/// A viewer who has signed in, or who needn't.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Session {
+    /// `None`: the space is open.
+    pub(super) expires: Option<Timestamp>,
+}
+
+/// `space-` and the space's id. Without a prefix, since both `__Secure-` and `__Host-` need https.
+pub(super) fn cookie_name(door: &Door) -> String {
+    format!("space-{}", door.space_id)
+}
+
+/// The value of Set-Cookie that signs a viewer in.
+pub(super) fn sign_in(keys: &Keys, door: &Door, now: Timestamp) -> String {
+    let expires = now.0.saturating_add(u64::try_from(LIFETIME.as_millis()).unwrap_or(0));
+    let value = keys.seal(&purpose(door), &format!("{}.{expires}", random_id()));
+    set_cookie(door, &value, LIFETIME.as_secs())
+}
+
+/// The value of Set-Cookie that signs a viewer out.
+pub(super) fn sign_out(door: &Door) -> String {
+    set_cookie(door, "", 0)
+}
+
+fn set_cookie(door: &Door, value: &str, age: u64) -> String {
+    let (name, path) = (cookie_name(door), &door.base_path);
+    format!("{name}={value}; Path={path}; Max-Age={age}; HttpOnly; SameSite=Lax")
+}
+
+/// The session that a request's cookies prove. Two agent cookies prove none: one of them was put there by another
+/// page of this host, and nobody can say which.
+pub(super) fn find(keys: &Keys, door: &Door, headers: &HeaderMap, now: Timestamp) -> Option<Session> {
+    let name = cookie_name(door);
+    let mut values = cookies(headers).filter(|(found, _)| *found == name).map(|(_, value)| value);
+    let (value, None) = (values.next()?, values.next()) else { return None };
+    let (_, expires) = keys.unseal(&purpose(door), value)?.split_once('.')?;
+    let expires: u64 = expires.parse().ok()?;
+    let made = expires.saturating_sub(u64::try_from(LIFETIME.as_millis()).unwrap_or(0));
+    (now.0 < expires && now.0.saturating_add(SKEW) >= made).then_some(Session { expires: Some(Timestamp(expires)) })
+}
+
+fn purpose(door: &Door) -> String {
+    format!("session {}", door.space_id)
+}
+
+/// Names and values of all cookies, trimmed. A header that isn't text holds none of ours.
+fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+    let texts = headers.get_all(COOKIE).iter().filter_map(|header| header.to_str().ok());
+    texts.flat_map(|text| text.split(';')).map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or(("", pair));
+        (name.trim(), value.trim())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::tests::door;
+    use hyper::header::HeaderValue;
+
+    const NOW: Timestamp = Timestamp(1_795_168_800_000);
+
+    fn with(cookies: &[&str]) -> HeaderMap {
+        cookies.iter().map(|text| (COOKIE, HeaderValue::from_str(text).unwrap())).collect()
+    }
+
+    fn after(seconds: u64) -> Timestamp {
+        Timestamp(NOW.0 + seconds * 1000)
+    }
+
+    #[test]
+    fn a_session_lasts_twelve_hours() {
+        let (keys, door) = (Keys::new([1; 32]), door());
+        let cookie = sign_in(&keys, &door, NOW);
+        assert!(cookie.ends_with("; Path=/; Max-Age=43200; HttpOnly; SameSite=Lax"), "{cookie}");
+        let headers = with(&[&format!("_xsrf=2; {}; theme=dark", cookie.split(';').next().unwrap())]);
+        assert!(find(&keys, &door, &headers, NOW).is_some());
+        assert!(find(&keys, &door, &headers, after(12 * 3600 - 1)).is_some());
+        assert_eq!(find(&keys, &door, &headers, after(12 * 3600)), None);
+        assert_eq!(find(&keys, &door, &headers, Timestamp(NOW.0 - 61_000)), None, "made in the future");
+    }
+
+    #[test]
+    fn a_session_of_another_key_space_or_kind_proves_nothing() {
+        let (keys, door) = (Keys::new([1; 32]), door());
+        let pair = sign_in(&keys, &door, NOW).split(';').next().unwrap().to_owned();
+        let other = Door { space_id: "ffffffff".into(), ..door.clone() };
+        let renamed = pair.replace("space-0123abcd", "space-ffffffff");
+        assert_eq!(find(&Keys::new([2; 32]), &door, &with(&[&pair]), NOW), None);
+        assert_eq!(find(&keys, &other, &with(&[&renamed]), NOW), None);
+        let link = super::super::link::mint(&keys, NOW, Duration::from_secs(60));
+        assert_eq!(find(&keys, &door, &with(&[&format!("space-0123abcd={link}")]), NOW), None);
+    }
+
+    #[test]
+    fn two_agent_cookies_prove_nothing() {
+        let (keys, door) = (Keys::new([1; 32]), door());
+        let pair = sign_in(&keys, &door, NOW).split(';').next().unwrap().to_owned();
+        assert_eq!(find(&keys, &door, &with(&[&format!("{pair}; space-0123abcd=x")]), NOW), None);
+        assert_eq!(find(&keys, &door, &with(&["space-0123abcd=x", &pair]), NOW), None);
+        assert_eq!(find(&keys, &door, &with(&[&pair, &pair]), NOW), None);
+        assert_eq!(find(&keys, &door, &HeaderMap::new(), NOW), None);
+    }
+}
