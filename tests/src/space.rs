@@ -152,6 +152,13 @@ impl Space {
         left
     }
 
+    /// Fails the test if a process is left.
+    #[track_caller]
+    pub fn assert_nothing_running(&self) {
+        let left: Vec<String> = self.leftovers().into_iter().filter(|left| left.starts_with("process")).collect();
+        assert_eq!(left, Vec::<String>::new(), "the space has left something");
+    }
+
     /// Fails the test if anything is left.
     #[track_caller]
     pub fn assert_nothing_left(&self) {
@@ -273,6 +280,32 @@ impl Run {
             link.map(str::to_owned).ok_or_else(|| format!("stdout is {text:?}"))
         });
         link.await.unwrap_or_else(|seen| panic!("{seen}"))
+    }
+
+    /// Waits until all apps are ready, and fails the test if `servers` ever finds two.
+    pub async fn ready_never_two(&mut self, servers: impl Fn(&Run) -> Vec<i32>) -> Status {
+        let found = wait_for(BOOT, "all apps to be ready again", async || {
+            let two = servers(self);
+            if two.len() > 1 {
+                return Ok(Err(format!("there are two servers: {two:?}")));
+            }
+            if let Some(status) = self.ended() {
+                return Ok(Err(format!("run has ended ({status})")));
+            }
+            let status = self.status().await?;
+            status.ready().map(|()| Ok(status))
+        });
+        found.await.unwrap_or_else(Err).unwrap_or_else(|seen: String| panic!("{seen}"))
+    }
+
+    /// Someone who has signed in with a new link of the control API: the printed one works once.
+    pub async fn signed_in_again(&mut self) -> Client {
+        let answer = self.control(Method::POST, "/v1/sign-in", Some(serde_json::json!({}))).await;
+        let answer = answer.unwrap_or_else(|error| panic!("{error}")).good("a link").json();
+        let mut client = Client::new(self.port);
+        client.sign_in(answer["link"].as_str().expect("a link")).await;
+        assert!(!client.cookies.is_empty(), "the link set no cookie");
+        client
     }
 
     /// Someone who has signed in with the link.

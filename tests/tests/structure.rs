@@ -1,4 +1,5 @@
 //! The house keeps its shape: each rule of structure holds for every file, and each rule would notice if it didn't.
+#![allow(clippy::unwrap_used, reason = "all of this is tests, also what is not marked so")]
 
 use space_tests::places::project;
 use space_tests::rules::{RULES, Rule, Violation, names_no_machine, rust_files};

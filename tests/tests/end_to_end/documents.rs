@@ -2,14 +2,21 @@
 
 use space_tests::places;
 
+/// Where JupyterLab is.
+pub(crate) const LAB: &str = "/jupyterlab/default/";
+/// Where the echo is.
+pub(crate) const ECHO: &str = "/echo/";
+
 /// A command app that answers each request with what it got, on the agent's own socket, at `/echo/`.
 pub(crate) fn echo() -> String {
-    format!("apps:\n  - kind: command\n    name: echo\n    command: [{}]\n", echo_command())
+    echo_with("")
 }
 
-/// The echo's program and argument, to be written into a flow sequence.
-pub(crate) fn echo_command() -> String {
-    format!("/usr/bin/python3, \"{}\"", places::project().join("tests/parts/echo.py").display())
+/// The echo with an argument (see tests/parts/echo.py).
+pub(crate) fn echo_with(argument: &str) -> String {
+    let script = places::project().join("tests/parts/echo.py");
+    let command = format!("[/usr/bin/python3, \"{}\", \"{argument}\"]", script.display());
+    format!("apps:\n  - kind: command\n    name: echo\n    command: {command}\n")
 }
 
 /// JupyterLab of the ready-made environment, at `/jupyterlab/default/`.
@@ -17,5 +24,8 @@ pub(crate) fn jupyterlab() -> String {
     format!("apps:\n  - kind: jupyterlab\n    environment: \"{}\"\n", places::environment().display())
 }
 
-/// Where JupyterLab is.
-pub(crate) const LAB: &str = "/jupyterlab/default/";
+/// A script step that the app waits for.
+pub(crate) fn script(name: &str, lines: &str) -> String {
+    let indented = lines.lines().map(|line| format!("        {line}\n")).collect::<String>();
+    format!("lifecycle:\n  steps:\n    - name: {name}\n      run: |\n{indented}")
+}

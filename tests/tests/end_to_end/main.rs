@@ -1,7 +1,15 @@
 //! The stories: a real agent, real apps, a real browser. `tests/run WORDS` runs those whose names contain WORDS.
 //!
 //! Each story is one function whose name is a sentence. Fast counts as they stand; full counts with `tests/soak`.
+#![allow(clippy::unwrap_used, reason = "all of this is tests, also what is not marked so")]
 
+mod bad_input;
+mod control;
+mod crash;
 mod documents;
+mod front_door;
+mod idle;
+mod jupyter;
+mod lifecycle;
 mod notebook;
 mod testers;
