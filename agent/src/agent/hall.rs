@@ -205,12 +205,11 @@ impl Hall {
     /// The one way in which the state changes: decide, store, publish, act.
     pub(super) async fn happen(&mut self, event: Event) -> io::Result<()> {
         let now = clock::now();
-        let before =
-            (phase_name(self.space.phase()), self.space.apps().iter().map(|app| app.ready()).collect::<Vec<_>>());
+        let before = phase_name(self.space.phase());
         let effects = self.space.handle(event, now);
         self.save()?;
         self.publish(now);
-        self.announce(&before.0);
+        self.announce(before);
         for effect in effects {
             self.act(effect).await?;
         }
