@@ -199,3 +199,14 @@ async fn redirects_stay_at_the_door() {
         assert_eq!(space.ask(&format!("GET {path} HTTP/1.1")).await.status, 404, "{path}");
     }
 }
+
+/// The paused clock jumps to the next timer whenever everybody waits.
+#[tokio::test(start_paused = true)]
+async fn a_head_that_trickles_in_is_not_waited_for() {
+    let space = Space::open();
+    let mut client = space.connect().await;
+    client.send("GET /app/ HTTP/1.1\r\nHost: local").await;
+    let begun = tokio::time::Instant::now();
+    assert_eq!(client.drained().await, "");
+    assert!((9..12).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+}
