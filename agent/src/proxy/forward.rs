@@ -107,6 +107,9 @@ fn incoming(response: Response<AppBody>) -> Response<Body> {
 /// The app may have ended since the table was read: then that is what there is to say.
 fn no_answer(visit: &Visit, route: &Route, error: &upstream::Error) -> Response<Body> {
     debug!(app = %route.app, %error, "no answer");
+    if error.is_the_clients() {
+        return answer::bad("the request's body broke off, or its chunks are not well formed");
+    }
     let ready = |now: &Route| now.app == route.app && now.state == RouteState::Ready;
     if visit.front.door.borrow().routes.iter().any(ready) {
         return failed(route, &error.to_string());

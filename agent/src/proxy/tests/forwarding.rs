@@ -1,6 +1,6 @@
 //! Requests on their way to an app, answers on their way back.
 
-use super::bench::{Client, Space, header, ok, serve};
+use super::ground::{Client, Space, header, ok, serve};
 use crate::model::route::{RouteState, Upstream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
