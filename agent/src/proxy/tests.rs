@@ -82,7 +82,7 @@ pub(super) fn status() -> Status {
 }
 
 mod admission;
-mod bench;
 mod forwarding;
+mod ground;
 mod pages;
 mod sockets;

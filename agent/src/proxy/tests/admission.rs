@@ -1,12 +1,12 @@
 //! Who may pass: framing, Host, Origin, sign-in.
 
-use super::bench::{Space, ok, pass, serve};
+use super::ground::{Client, Space, ok, pass, serve};
 use crate::model::route::RouteState;
 use space_lifecycle::SignIn;
 use std::time::Duration;
 
 /// The pair of the session cookie that an answer sets.
-fn session(answer: &super::bench::Answer) -> String {
+fn session(answer: &super::ground::Answer) -> String {
     let cookie = answer.header("set-cookie").expect("a cookie");
     assert!(cookie.starts_with("space-0123abcd=") && cookie.contains("HttpOnly; SameSite=Lax"), "{cookie}");
     cookie.split(';').next().unwrap().to_owned()
@@ -198,4 +198,54 @@ async fn redirects_stay_at_the_door() {
     for path in ["//evil.example", "//evil.example/app", "/%2f%2fevil", "/unknown"] {
         assert_eq!(space.ask(&format!("GET {path} HTTP/1.1")).await.status, 404, "{path}");
     }
+}
+
+/// The paused clock jumps to the next timer whenever everybody waits.
+#[tokio::test(start_paused = true)]
+async fn a_head_that_trickles_in_is_not_waited_for() {
+    let space = Space::open();
+    let mut client = space.connect().await;
+    client.send("GET /app/ HTTP/1.1\r\nHost: local").await;
+    let begun = tokio::time::Instant::now();
+    assert_eq!(client.drained().await, "");
+    assert!((9..12).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn chunks_that_are_not_well_formed_are_refused_and_end_both_connections() {
+    let space = Space::open();
+    let listener = space.listen();
+    for bad in [
+        "ffffffffffffffff1\r\n",
+        "-1\r\nabc\r\n",
+        "0x3\r\nabc\r\n",
+        "3\r\nabcd\r\n0\r\n\r\n",
+        "3;a=\nb\r\nabc\r\n0\r\n\r\n",
+        "\r\nabc",
+        &format!("3;{}\r\nabc\r\n0\r\n\r\n", "a".repeat(20_000)),
+    ] {
+        let mut client = space.connect().await;
+        let head = format!("POST /app/ HTTP/1.1\r\n{}\r\nTransfer-Encoding: chunked", space.origin());
+        client.send(&(space.request(&head) + bad + "GET /app/next HTTP/1.1\r\nHost: localhost\r\n\r\n")).await;
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut app = Client { stream, read: Vec::new() };
+        assert_eq!(client.answer().await.status, 400, "{bad:.40?}");
+        assert_eq!(client.drained().await, "");
+        let seen = app.drained().await;
+        assert!(!seen.contains("next") && !seen.ends_with("0\r\n\r\n"), "{bad:.40?}: {seen}");
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_breaks_off_ends_the_connection_to_the_app() {
+    let space = Space::open();
+    let listener = space.listen();
+    let mut client = space.connect().await;
+    let head = format!("POST /app/ HTTP/1.1\r\n{}\r\nContent-Length: 100", space.origin());
+    client.send(&(space.request(&head) + "only this")).await;
+    let (stream, _) = listener.accept().await.unwrap();
+    let mut app = Client { stream, read: Vec::new() };
+    app.until("only this").await;
+    drop(client);
+    assert!(app.drained().await.ends_with("only this"));
 }

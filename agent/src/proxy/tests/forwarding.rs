@@ -1,6 +1,6 @@
 //! Requests on their way to an app, answers on their way back.
 
-use super::bench::{Client, Space, header, ok, serve};
+use super::ground::{Client, Space, header, ok, serve};
 use crate::model::route::{RouteState, Upstream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -309,4 +309,38 @@ async fn an_app_may_listen_on_a_port() {
         app.more().await;
     });
     assert_eq!(space.ask("GET /app/ HTTP/1.1").await.body, "by port");
+}
+
+#[tokio::test]
+async fn an_app_that_ends_under_a_request_is_on_its_way_back() {
+    let space = Space::open();
+    let listener = space.listen();
+    let mut client = space.connect().await;
+    client.send(&space.request("GET /app/ HTTP/1.1")).await;
+    let (stream, _) = listener.accept().await.unwrap();
+    let mut app = Client { stream, read: Vec::new() };
+    app.head().await;
+    space.set(RouteState::NotYet);
+    drop(app);
+    let answer = client.answer().await;
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_waits_to_be_asked_for_its_body_is_asked() {
+    let space = Space::open();
+    let listener = space.listen();
+    let mut client = space.connect().await;
+    let head = format!("PUT /app/ HTTP/1.1\r\n{}\r\nExpect: 100-continue\r\nContent-Length: 4", space.origin());
+    client.send(&space.request(&head)).await;
+    client.until("HTTP/1.1 100 Continue\r\n\r\n").await;
+    client.head().await;
+    client.send("body").await;
+    let (stream, _) = listener.accept().await.unwrap();
+    let mut app = Client { stream, read: Vec::new() };
+    assert_eq!(header(&app.head().await.unwrap(), "expect"), None);
+    assert_eq!(app.exactly(4).await, "body");
+    app.send(&ok("thanks")).await;
+    assert_eq!(client.answer().await.body, "thanks");
+    assert_eq!(space.ask("PUT /app/ HTTP/1.1\r\nExpect: a-miracle").await.status, 417);
 }

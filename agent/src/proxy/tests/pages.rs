@@ -1,6 +1,6 @@
 //! What the agent says itself: until an app is ready, when it won't be, and on its page.
 
-use super::bench::{Client, Space, ok, serve};
+use super::ground::{Client, Space, ok, serve};
 use super::status;
 use crate::model::log::LogLine;
 use crate::model::now::Timestamp;

@@ -1,6 +1,6 @@
 //! WebSockets: the handshake on both sides, the bytes after it.
 
-use super::bench::{Answer, Client, Space, header};
+use super::ground::{Answer, Client, Space, header};
 use crate::proxy::websocket::accept_of;
 use space_lifecycle::SignIn;
 use std::time::Duration;
