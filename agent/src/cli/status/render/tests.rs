@@ -1,3 +1,5 @@
+//! Status as a person reads it, as snapshots.
+
 use super::*;
 use crate::model::status::{ActivityStatus, KernelStatus, Mode};
 
