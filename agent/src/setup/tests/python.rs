@@ -51,6 +51,7 @@ fn leftovers(ground: &Ground) -> Vec<String> {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "the test measures")]
 fn packages_are_installed_once_and_again_when_the_inputs_change() {
     let ground = ground("python");
     let log = ground.expect_done(&packages(&["tiny==1.0"]));
@@ -230,7 +231,8 @@ fn a_half_installed_package_is_installed_again() {
     // What a kill leaves after METADATA and before RECORD: pip would be satisfied with it.
     sh(
         &ground.context.home,
-        "sed -i s/ready/updating/ .venv/.space-agent.json && rm .venv/bin/tiny .venv/lib/*/site-packages/tiny-1.0.dist-info/RECORD",
+        "sed -i s/ready/updating/ .venv/.space-agent.json
+        rm .venv/bin/tiny .venv/lib/*/site-packages/tiny-1.0.dist-info/RECORD",
     );
     let log = ground.expect_done(&packages(&["tiny==1.0"]));
     assert!(log.contains("removing the half-installed"), "{log}");
