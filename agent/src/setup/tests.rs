@@ -4,7 +4,7 @@ use super::*;
 use space_lifecycle::{Blocks, OnFailure, StepKind};
 use std::io::BufRead;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -105,6 +105,9 @@ impl Worker {
     fn start(spec: ChildSpec) -> Worker {
         let mut command = std::process::Command::new(spec.program);
         command.args(["--exact", "setup::tests::worker", "--ignored", "--nocapture", "--test-threads=1"]);
+        if fs::metadata("/proc/self").unwrap().uid() != spec.account.uid {
+            command.uid(spec.account.uid).gid(spec.account.gid);
+        }
         command.env_clear().envs(&spec.env).env("TEST_WORKER_FOLDER", &spec.args[1]).current_dir(spec.folder);
         let (reader, writer) = io::pipe().unwrap();
         command.stdin(std::process::Stdio::null()).stdout(writer.try_clone().unwrap()).stderr(writer);
@@ -230,6 +233,27 @@ fn a_result_that_the_user_made_up_cannot_mislead() {
     assert_eq!(outcome_of(0), StepOutcome::Done { why: None });
     let killed = outcome(&step, &ground.context, &Exit::Signal(9));
     assert_eq!(killed, failed("the run step deps was killed by signal 9 (SIGKILL)"));
+}
+
+#[test]
+fn a_root_agent_hands_the_step_over_to_its_user() {
+    let mut ground = Ground::new("hand-over");
+    if ground.context.account.uid != 0 {
+        eprintln!("not run: only root can become somebody else");
+        return;
+    }
+    let (uid, gid) = (64_321, 64_322);
+    ground.context.binary = ground.folder.path().join("program");
+    fs::copy(std::env::current_exe().unwrap(), &ground.context.binary).unwrap();
+    (ground.context.account.uid, ground.context.account.gid) = (uid, gid);
+    chown(&ground.context.home, Some(uid), Some(gid)).unwrap();
+    let script = "id -u; touch mine; ls \"$(dirname \"$0\")\"";
+    let (outcome, log) = ground.run(&step(StepKind::Run(script.into())));
+    assert_eq!(outcome, StepOutcome::Done { why: None }, "{log}");
+    assert!(log.contains("64321\n") && log.contains("step.json\n"), "{log}");
+    assert_eq!(fs::metadata(ground.home("mine")).unwrap().uid(), uid);
+    let git = StepKind::Git { url: "file:///nowhere".into(), r#ref: None, into: "x".into() };
+    assert!(ground.expect_failed(&step(git)).contains("there is no git repository"));
 }
 
 #[test]
