@@ -136,7 +136,7 @@ pub(super) fn create(folder: &Path, python: &Candidate) -> Result<Stamp, String>
     if ended.status.success() {
         return Ok(stamp);
     }
-    let why = super::pip::explain(&ended.tail).unwrap_or_else(|| ended.tail.last().cloned().unwrap_or_default());
+    let why = super::pip::explain(&ended.tail, None).unwrap_or_else(|| ended.tail.last().cloned().unwrap_or_default());
     Err(format!("cannot make the environment {shown} with {}: {why}", python.path.display()))
 }
 
