@@ -200,3 +200,14 @@ async fn keep_passes_the_exit_code_of_its_command_on() {
     assert_eq!(called(&live, "keep -- /nonexistent/x").await.0.unwrap_err().code, 127);
     assert_eq!(called(&live, "keep -- /etc/hostname").await.0.unwrap_err().code, 126);
 }
+
+#[tokio::test]
+async fn a_space_is_found_by_its_run_folder_and_its_name() {
+    let live = Live::new("found");
+    let folder = live.folder.display().to_string();
+    let env = |name: &str| (name == "SPACE_AGENT_RUN").then(|| folder.clone());
+    let surroundings = Surroundings { env: &env, uid: 0, interactive: false };
+    let named = |name: &str| Target { space: Some(name.to_owned()) };
+    assert_eq!(find::agent(&named("lab"), &surroundings).await.unwrap().socket, live.socket());
+    assert_eq!(find::agent(&named("other-space"), &surroundings).await.unwrap_err().code, 69);
+}
