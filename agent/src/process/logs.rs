@@ -1,6 +1,7 @@
 //! Log files of steps and apps: written on a thread of their own, so that a slow disk stops no loop.
 //!
-//! `<folder>/<name>.log`, at most [`LARGEST`] bytes, then renamed to `<name>.log.1`. A new boot begins a new file.
+//! `<folder>/<name>.log`, at most [`LARGEST`] bytes, then renamed to `<name>.log.1`. A new boot begins a new file; what the
+//! boot before wrote last is in `<name>.log.old`.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -49,8 +50,10 @@ impl Logs {
 fn put_aside(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)?.flatten() {
         let path = entry.path();
-        if path.extension().is_some_and(|extension| extension == "log") {
-            fs::rename(&path, before(&path))?;
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("log") => fs::rename(&path, path.with_extension("log.old"))?,
+            Some("1") => fs::remove_file(&path)?,
+            _ => {}
         }
     }
     Ok(())
