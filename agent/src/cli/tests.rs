@@ -119,8 +119,8 @@ async fn called(live: &Live, line: &str) -> (Result<u8, Failure>, String) {
 #[tokio::test]
 async fn the_commands_say_what_the_space_does() {
     let live = Live::new("cli");
-    live.append("deps", "one\ntwo\n");
-    live.append("default", "hello\n");
+    live.append("steps/deps", "one\ntwo\n");
+    live.append("apps/default", "hello\n");
     for (line, printed) in [
         ("why", "the space boots\n"),
         ("logs deps", "one\ntwo\n"),
@@ -172,10 +172,10 @@ async fn stop_waits_until_nobody_answers() {
 #[tokio::test]
 async fn followed_logs_and_a_watched_status_end_with_the_space() {
     let live = Live::new("follows");
-    live.append("deps", "one\n");
+    live.append("steps/deps", "one\n");
     let ending = async {
         tokio::time::sleep(Duration::from_millis(400)).await;
-        live.append("default", "bye\n");
+        live.append("apps/default", "bye\n");
         live.change(|status| {
             status.sentence = "it stops".to_owned();
             status.phase = PhaseName::Stopping;

@@ -160,6 +160,18 @@ fn a_failed_step_that_may_fail_is_a_warning() {
 }
 
 #[test]
+fn a_step_that_matters_and_cannot_run_for_want_of_another_fails_the_boot_with_the_first_reason() {
+    let mut story = Story::new();
+    story.space.spec.steps.swap(0, 1);
+    story.space.spec.steps[1].needs = vec!["handbook".into()];
+    story.happens(Event::Tick);
+    story.step_ends("handbook", failed());
+    let reason = story.status().reason.unwrap();
+    let expected = "the step jupyterlab cannot run: the step handbook that it needs has failed: cannot reach the index";
+    assert!(reason.starts_with(expected), "{reason}");
+}
+
+#[test]
 fn a_step_that_takes_too_long_is_ended_once_and_told_so() {
     let mut story = Story::new();
     story.happens(Event::Tick);
