@@ -123,4 +123,4 @@ pub async fn run(config: Config, requests: mpsc::Sender<Request>, stop: Stop) ->
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -21,9 +21,9 @@ use order::Order;
 use space_lifecycle::Step;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 /// What all steps of a space have in common.
@@ -69,7 +69,7 @@ impl std::error::Error for Error {
 /// handed over to the account last, when everything is in it.
 pub fn prepare(step: &Step, context: &Context) -> Result<ChildSpec, Error> {
     let folder = context.steps_folder.join(&step.name);
-    fs::create_dir_all(&context.steps_folder).map_err(failing("create", &context.steps_folder))?;
+    make_passable(&context.steps_folder).map_err(failing("create", &context.steps_folder))?;
     match fs::remove_dir_all(&folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failing("clear", &folder)(error)),
         _ => DirBuilder::new().mode(0o700).create(&folder).map_err(failing("create", &folder))?,
@@ -109,6 +109,12 @@ pub fn outcome(step: &Step, context: &Context, exit: &Exit) -> StepOutcome {
 fn failing(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
     move |source| Error { act, path, source }
+}
+
+/// The account passes through it to its step's folder, whatever the agent's umask.
+fn make_passable(folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    fs::set_permissions(folder, Permissions::from_mode(0o711))
 }
 
 fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {

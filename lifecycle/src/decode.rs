@@ -95,6 +95,7 @@ impl<'n> At<'n> {
 struct Fields<'n> {
     at: At<'n>,
     entries: &'n [Entry],
+    objects: &'static [&'static Object],
 }
 
 impl<'n> Fields<'n> {
@@ -104,6 +105,12 @@ impl<'n> Fields<'n> {
 
     fn entry(&self, key: &str) -> Option<&'n Entry> {
         self.entries.iter().find(|entry| entry.key == key)
+    }
+
+    /// Was the field most likely meant by one that isn't known? Then it is wrong already, and not missing too.
+    fn misspelt(&self, key: &str) -> bool {
+        let known = |entry: &Entry| self.objects.iter().any(|object| object.fields.contains(&entry.key.as_str()));
+        self.entries.iter().any(|entry| !known(entry) && meant(&entry.key, self.objects) == Some(key))
     }
 
     /// The key's place, or that of the mapping where the field isn't written.
@@ -128,7 +135,7 @@ impl Decoder<'_> {
     }
 
     /// The node as a mapping with the fields of `objects` (of several, where a kind adds its own).
-    fn fields<'n>(&mut self, at: At<'n>, objects: &[&Object]) -> Option<Fields<'n>> {
+    fn fields<'n>(&mut self, at: At<'n>, objects: &'static [&'static Object]) -> Option<Fields<'n>> {
         let object = objects[0];
         let Value::Map(entries) = &at.node.value else {
             self.not_a_mapping(&at, object);
@@ -140,7 +147,7 @@ impl Decoder<'_> {
                 self.unknown_field(&at, entry, objects);
             }
         }
-        Some(Fields { at, entries })
+        Some(Fields { at, entries, objects })
     }
 
     fn not_a_mapping(&mut self, at: &At<'_>, object: &Object) {
@@ -154,7 +161,7 @@ impl Decoder<'_> {
             _ if at.node.is_null() => format!("give it fields ({}) or delete it", any_of(object.fields)),
             _ => format!("write fields: {}", any_of(object.fields)),
         };
-        self.fail(at, format!("{} is a mapping, but here is {}", object.title(), at.node.describe()), remedy);
+        self.fail(at, format!("{} is a mapping, but here is {}", object.title, at.node.describe()), remedy);
     }
 
     fn unknown_field(&mut self, at: &At<'_>, entry: &Entry, objects: &[&Object]) {
@@ -167,8 +174,7 @@ impl Decoder<'_> {
             let what = format!("{} is not known to this version of the agent and is ignored", quoted(&entry.key));
             return self.warn(entry.place, &field, what, "update the agent to the document's version");
         }
-        let what =
-            format!("{} has no field {}", objects.last().map_or_else(String::new, |o| o.title()), quoted(&entry.key));
+        let what = format!("{} has no field {}", objects.last().map_or("", |object| object.title), quoted(&entry.key));
         let remedy = remedy_for_field(&entry.key, objects);
         self.fail_at(entry.place, &field, what, remedy);
     }
@@ -176,7 +182,7 @@ impl Decoder<'_> {
     /// A field that must be there.
     fn required<'n>(&mut self, fields: &Fields<'n>, key: &str, remedy: &str) -> Option<At<'n>> {
         let found = fields.get(key);
-        if found.is_none() {
+        if found.is_none() && !fields.misspelt(key) {
             let at = &fields.at;
             self.fail_at(at.place, &at.join(key), format!("`{key}` is missing"), remedy);
         }
@@ -184,19 +190,30 @@ impl Decoder<'_> {
     }
 }
 
-/// The field that was meant: a near one of this mapping, the same one of another mapping, or the list of what there is.
+/// The field of `objects` that was most likely meant.
+fn meant(written: &str, objects: &[&Object]) -> Option<&'static str> {
+    let synonym = objects
+        .iter()
+        .flat_map(|object| object.synonyms)
+        .find(|(word, field)| *word == written && objects.iter().any(|object| object.fields.contains(field)));
+    let fields = || objects.iter().flat_map(|object| object.fields.iter().copied());
+    synonym.map(|(_, field)| *field).or_else(|| nearest(written, fields()))
+}
+
+/// The field that was meant; or where a field of this name belongs; or what fields there are.
 fn remedy_for_field(written: &str, objects: &[&Object]) -> String {
-    let here = || objects.iter().flat_map(|object| object.fields.iter().copied());
-    if let Some(word) = nearest(written, here()) {
+    if let Some(word) = meant(written, objects) {
         return format!("did you mean {}?", quoted(word));
     }
-    let elsewhere: Vec<String> = ALL
-        .iter()
-        .filter(|object| object.fields.contains(&written) && !objects.iter().any(|here| here.path == object.path))
-        .map(|object| object.title())
-        .collect();
-    match elsewhere.as_slice() {
-        [] => format!("its fields are {}", here().collect::<Vec<_>>().join(", ")),
-        places => format!("{} is a field of {}: check where it is written", quoted(written), places.join(" and of ")),
+    let here = |object: &Object| objects.iter().any(|here| here.title == object.title);
+    let mut places = ALL.iter().filter(|object| object.fields.contains(&written) && !here(object));
+    match (places.next(), places.next()) {
+        (Some(place), None) => format!("{} belongs to {}", quoted(written), place.title),
+        // Of an app, the other kind of app is meant.
+        (Some(place), Some(_)) if objects.len() > 1 => format!("{} belongs to {}", quoted(written), place.title),
+        _ => {
+            let fields: Vec<_> = objects.iter().flat_map(|object| object.fields.iter().copied()).collect();
+            format!("its fields are {}", fields.join(", "))
+        }
     }
 }

@@ -233,7 +233,11 @@ pub(crate) fn base_path(text: &str) -> Result<(), Wrong> {
     let fits = mended.trim_matches('/').split('/').all(segment);
     let remedy =
         if fits { format!("write {mended}") } else { "write plain parts between `/`: /team/dashboard/".into() };
-    Err((format!("{} is not a base path: it begins and ends with `/`", quoted(text)), remedy))
+    let what = match text.starts_with('/') && text.ends_with('/') {
+        true => format!("{} has a part that can't stand in an address", quoted(text)),
+        false => format!("{} is not a base path: it must begin and end with `/`", quoted(text)),
+    };
+    Err((what, remedy))
 }
 
 pub(crate) fn ready_path(text: &str) -> Result<(), Wrong> {

@@ -123,7 +123,7 @@ impl<'t> Source<'t> {
 fn excerpt(line: &[char], start: usize, width: usize) -> (String, (usize, usize)) {
     let from = if line.len() <= EXCERPT || start < EXCERPT * 2 / 3 { 0 } else { start - EXCERPT / 3 };
     let to = line.len().min(from + EXCERPT);
-    let mut shown: String = line[from..to].iter().map(|&c| printable_char(c)).collect();
+    let mut shown = without_credentials(&line[from..to].iter().map(|&c| printable_char(c)).collect::<String>());
     shown.truncate(shown.trim_end().len());
     let mut caret = start - from;
     if from > 0 {
@@ -139,6 +139,7 @@ fn excerpt(line: &[char], start: usize, width: usize) -> (String, (usize, usize)
 
 /// `text` in quotes, fit to be printed: control characters escaped, at most 60 characters.
 pub(crate) fn quoted(text: &str) -> String {
+    let text = without_credentials(text);
     let mut shown: String = text.chars().take(60).flat_map(char::escape_debug).collect();
     if text.chars().nth(60).is_some() {
         shown.push('…');
@@ -149,6 +150,20 @@ pub(crate) fn quoted(text: &str) -> String {
 /// As [`quoted`], without the quotes.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().map(printable_char).collect()
+}
+
+/// What stands before the `@` of http URLs becomes stars, one for one: documents carry passwords, messages must not.
+pub(crate) fn without_credentials(text: &str) -> String {
+    let mut shown = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("://") {
+        shown.extend([before, "://"]);
+        let end = after.find(|c: char| c.is_whitespace() || "/?#\"'".contains(c)).unwrap_or(after.len());
+        let secret = after[..end].rfind('@').filter(|_| before.ends_with("http") || before.ends_with("https"));
+        shown.extend(after[..secret.unwrap_or(0)].chars().map(|_| '*'));
+        rest = &after[secret.unwrap_or(0)..];
+    }
+    shown + rest
 }
 
 /// Tabs become spaces, so that carets align; what could drive a terminal or turn text around becomes `?`.
@@ -201,6 +216,13 @@ mod tests {
         let (shown, (start, width)) = excerpt(&line, 300, 4);
         assert_eq!(shown.chars().skip(start).take(width).collect::<String>(), "HERE");
         assert!(shown.starts_with('…') && shown.ends_with('…') && shown.chars().count() <= EXCERPT + 2);
+    }
+
+    #[test]
+    fn a_message_shows_no_password() {
+        assert_eq!(without_credentials("url: https://me:pass@host/a, x"), "url: https://*******@host/a, x");
+        assert_eq!(without_credentials("git+http://key@a http://b/@c"), "git+http://***@a http://b/@c");
+        assert_eq!(without_credentials("ssh://git@host/a"), "ssh://git@host/a");
     }
 
     #[test]

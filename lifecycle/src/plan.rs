@@ -4,6 +4,7 @@
 //! no secret: passwords in URLs are left out, environments are counted.
 
 use crate::form::duration_text;
+use crate::mistake::{printable, without_credentials};
 use crate::space::{Action, App, AppKind, Blocks, OnFailure, SignIn, Space, Step, StepKind, Upstream, User};
 use serde::Serialize;
 use std::collections::HashSet;
@@ -36,6 +37,8 @@ pub struct PlannedStep {
     /// The steps it runs after.
     pub after: Vec<String>,
     pub blocks: Blocks,
+    /// Do the apps wait for it: because it blocks them, or because a step that does needs it?
+    pub apps_wait: bool,
     pub timeout: String,
     pub on_failure: OnFailure,
 }
@@ -75,7 +78,7 @@ pub fn boot_plan(space: &Space) -> BootPlan {
         shared: space.info.shared,
         home: space.home.as_ref().map(|home| home.display().to_string()),
         user: space.user.as_ref().map(user_text),
-        steps: space.steps.iter().map(planned_step).collect(),
+        steps: space.steps.iter().map(|step| planned_step(step, &awaited)).collect(),
         apps: space.apps.iter().map(|app| planned_app(app, &space.front_door.base_path, &awaited)).collect(),
         front_door: PlannedDoor {
             listen: space.front_door.listen.clone(),
@@ -104,13 +107,14 @@ fn awaited(steps: &[Step]) -> Vec<String> {
     steps.iter().filter(|step| names.contains(step.name.as_str())).map(|step| step.name.clone()).collect()
 }
 
-fn planned_step(step: &Step) -> PlannedStep {
+fn planned_step(step: &Step, awaited: &[String]) -> PlannedStep {
     PlannedStep {
         name: step.name.clone(),
         kind: step.kind.name(),
         does: step_text(&step.kind),
         after: step.needs.clone(),
         blocks: step.blocks,
+        apps_wait: awaited.contains(&step.name),
         timeout: duration_text(step.timeout),
         on_failure: step.on_failure,
     }
@@ -147,12 +151,12 @@ fn step_text(kind: &StepKind) -> String {
         }
         StepKind::Git { url, r#ref, into } => {
             let at = r#ref.as_ref().map(|name| format!(" at {name}")).unwrap_or_default();
-            format!("{}{at} into {}", without_password(url), into.display())
+            format!("{}{at} into {}", without_credentials(url), into.display())
         }
         StepKind::Python(python) => {
             let file = python.requirements.iter().map(|path| path.display().to_string());
             let what: Vec<String> =
-                file.chain(python.packages.iter().map(|package| without_password(package))).collect();
+                file.chain(python.packages.iter().map(|package| without_credentials(package))).collect();
             format!("{} into {}", shortened(&what.join(", "), 48), python.environment.display())
         }
     }
@@ -176,22 +180,8 @@ fn app_text(kind: &AppKind) -> String {
 }
 
 fn shortened(text: &str, most: usize) -> String {
-    let text = crate::mistake::printable(text);
+    let text = printable(text);
     if text.chars().count() <= most { text } else { text.chars().take(most - 1).chain(['…']).collect() }
-}
-
-/// `https://name:secret@host/` as `https://…@host/`.
-fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let authority = rest.split('/').next().unwrap_or_default();
-    match authority.rsplit_once('@') {
-        Some((credentials, _))
-            if scheme.ends_with("http") || scheme.ends_with("https") || credentials.contains(':') =>
-        {
-            format!("{scheme}://…@{}", &rest[credentials.len() + 1..])
-        }
-        _ => url.to_owned(),
-    }
 }
 
 impl fmt::Display for BootPlan {
@@ -219,10 +209,7 @@ impl PlannedStep {
         if !self.after.is_empty() {
             notes.push(format!("after {}", self.after.join(", ")));
         }
-        notes.push(match self.blocks {
-            Blocks::App => "apps wait".to_owned(),
-            Blocks::Nothing => "apps don't wait".to_owned(),
-        });
+        notes.push(if self.apps_wait { "apps wait" } else { "apps don't wait" }.to_owned());
         notes.push(format!("at most {}", self.timeout));
         match self.on_failure {
             OnFailure::Continue => notes.push("may fail".to_owned()),
@@ -275,15 +262,6 @@ fn table(f: &mut fmt::Formatter<'_>, head: &str, rows: &[Vec<String>]) -> fmt::R
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_plan_shows_no_password() {
-        assert_eq!(without_password("https://me:secret@host/a.git"), "https://…@host/a.git");
-        assert_eq!(without_password("https://token@host/a.git"), "https://…@host/a.git");
-        assert_eq!(without_password("ssh://git@host/a.git"), "ssh://git@host/a.git");
-        assert_eq!(without_password("git@host:a.git"), "git@host:a.git");
-        assert_eq!(without_password("x @ git+https://me:secret@host/a"), "x @ git+https://…@host/a");
-    }
 
     #[test]
     fn an_app_waits_for_blocking_steps_and_for_what_they_need() {

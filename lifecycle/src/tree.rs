@@ -193,7 +193,8 @@ impl<'t> Builder<'_, 't> {
         loop {
             match self.next() {
                 Ok((Event::StreamEnd, _)) => break,
-                Ok((Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd | Event::Nothing, _)) => {}
+                Ok((Event::StreamStart | Event::DocumentEnd | Event::Nothing, _)) => {}
+                Ok((Event::DocumentStart(_), _)) if root.is_none() => {}
                 Ok((event, span)) if root.is_none() => root = Some(self.node(event, span, 0).ok()?),
                 Ok((_, span)) => {
                     let place = self.place(span);
@@ -230,7 +231,7 @@ impl<'t> Builder<'_, 't> {
     }
 
     fn node(&mut self, event: Event<'t>, span: Span, depth: usize) -> Result<Node, Broken> {
-        let place = self.place(span);
+        let mut place = self.place(span);
         if depth > DEPTH {
             self.mistake(place, format!("nested deeper than {DEPTH} levels"), "no field needs that: write it flatter");
             return Err(Broken);
@@ -242,10 +243,12 @@ impl<'t> Builder<'_, 't> {
                 (Value::Scalar { text: text.into_owned(), plain }, anchor, tag)
             }
             Event::SequenceStart(anchor, tag) => {
+                place.width = 1;
                 self.begin(anchor);
                 (Value::List(self.items(depth)?), anchor, tag)
             }
             Event::MappingStart(anchor, tag) => {
+                place.width = 1;
                 self.begin(anchor);
                 (Value::Map(self.entries(depth)?), anchor, tag)
             }
@@ -319,6 +322,7 @@ impl<'t> Builder<'_, 't> {
                 self.mistake(key.place, "a key must be text", "quote the value if it begins with [ or {");
                 continue;
             };
+            self.path.push(format!(".{}", printable(&text)));
             if text == "<<" {
                 let remedy = "write the fields out, or let an alias be the whole value: `env: *common`";
                 self.mistake(key.place, "merge keys (`<<`) are not read", remedy);
@@ -328,6 +332,7 @@ impl<'t> Builder<'_, 't> {
             } else {
                 entries.push(Entry { key: text, place: key.place, value });
             }
+            self.path.pop();
         }
     }
 
@@ -338,7 +343,8 @@ impl<'t> Builder<'_, 't> {
     }
 
     fn mistake(&mut self, place: Place, what: impl Into<String>, remedy: impl Into<String>) {
-        let field = self.path.concat();
+        // Far down only the depth is of interest.
+        let field = self.path[..self.path.len().min(12)].concat();
         let field = field.trim_start_matches('.');
         self.mistakes.add(place, self.source.mistake(place, field, what.into(), remedy.into()));
     }

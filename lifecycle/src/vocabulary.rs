@@ -4,19 +4,21 @@
 /// A mapping of the document and its fields.
 #[derive(Debug)]
 pub(crate) struct Object {
-    /// Where it stands, as messages name it; empty for the document itself.
-    pub(crate) path: &'static str,
+    /// As messages name it: "a step", "`idle`".
+    pub(crate) title: &'static str,
     pub(crate) fields: &'static [&'static str],
     /// Fields that are planned: known, and refused with that word.
     pub(crate) later: &'static [&'static str],
     /// The field that a bare value most likely stands for: `idle: 60m`.
     pub(crate) shorthand: Option<&'static str>,
+    /// Other words that people use for its fields.
+    pub(crate) synonyms: &'static [(&'static str, &'static str)],
     /// Also refused in `run`, from newer documents too: here a field that is dropped would open or endanger something.
     pub(crate) strict: bool,
 }
 
-const fn object(path: &'static str, fields: &'static [&'static str], later: &'static [&'static str]) -> Object {
-    Object { path, fields, later, shorthand: None, strict: false }
+const fn object(title: &'static str, fields: &'static [&'static str], later: &'static [&'static str]) -> Object {
+    Object { title, fields, later, shorthand: None, synonyms: &[], strict: false }
 }
 
 impl Object {
@@ -28,54 +30,102 @@ impl Object {
         Self { strict: true, ..self }
     }
 
-    /// "the document" or "`idle`".
-    pub(crate) fn title(&self) -> String {
-        if self.path.is_empty() { "the document".to_owned() } else { format!("`{}`", self.path) }
+    const fn also(self, synonyms: &'static [(&'static str, &'static str)]) -> Self {
+        Self { synonyms, ..self }
     }
 }
 
 pub(crate) const DOCUMENT: Object = object(
-    "",
+    "the document",
     &["version", "space", "user", "storage", "lifecycle", "apps", "idle", "front_door", "stop", "agent"],
     &["control", "report", "plane", "locked", "start_deadline", "log_apps"],
 );
-pub(crate) const SPACE: Object = object("space", &["name", "domain", "owner", "sharing"], &[]).short("name");
-pub(crate) const USER: Object = object("user", &["name", "uid", "gid", "home", "sudo"], &[]).short("name").strict();
-pub(crate) const STORAGE: Object = object("storage", &["home"], &["shared"]);
+pub(crate) const SPACE: Object = object("`space`", &["name", "domain", "owner", "sharing"], &[]).short("name");
+pub(crate) const USER: Object = object("`user`", &["name", "uid", "gid", "home", "sudo"], &[]).short("name").strict();
+pub(crate) const STORAGE: Object = object("`storage`", &["home"], &["shared"]);
 pub(crate) const HOME: Object =
-    object("storage.home", &["directory"], &["device", "volume", "mount", "filesystem", "format"])
+    object("`storage.home`", &["directory"], &["device", "volume", "mount", "filesystem", "format"])
         .short("directory")
         .strict();
-pub(crate) const LIFECYCLE: Object = object("lifecycle", &["steps"], &[]);
+pub(crate) const LIFECYCLE: Object = object("`lifecycle`", &["steps"], &[]);
 pub(crate) const STEP: Object = object(
-    "lifecycle.steps[]",
+    "a step",
     &["name", "run", "git", "python", "on", "needs", "blocks", "timeout", "on_failure", "env"],
     &["as", "retries", "when", "every", "script", "conda", "dotfiles"],
-);
-pub(crate) const GIT: Object = object("git", &["url", "ref", "into"], &[]).short("url");
-pub(crate) const PYTHON: Object = object("python", &["requirements", "packages", "environment"], &[]);
-pub(crate) const APP: Object = object("apps[]", &["kind", "name", "base_path", "env"], &["start", "managed"]);
+)
+.also(&[
+    ("shell", "run"),
+    ("bash", "run"),
+    ("sh", "run"),
+    ("command", "run"),
+    ("cmd", "run"),
+    ("pip", "python"),
+    ("depends_on", "needs"),
+    ("after", "needs"),
+    ("requires", "needs"),
+    ("id", "name"),
+    ("environment", "env"),
+]);
+pub(crate) const GIT: Object = object("`git`", &["url", "ref", "into"], &[]).short("url").also(&[
+    ("repo", "url"),
+    ("repository", "url"),
+    ("remote", "url"),
+    ("branch", "ref"),
+    ("tag", "ref"),
+    ("commit", "ref"),
+    ("revision", "ref"),
+    ("directory", "into"),
+    ("folder", "into"),
+    ("path", "into"),
+    ("target", "into"),
+    ("to", "into"),
+]);
+pub(crate) const PYTHON: Object = object("`python`", &["requirements", "packages", "environment"], &[]).also(&[
+    ("install", "packages"),
+    ("dependencies", "packages"),
+    ("libraries", "packages"),
+    ("pip", "packages"),
+    ("file", "requirements"),
+    ("env", "environment"),
+    ("venv", "environment"),
+    ("virtualenv", "environment"),
+]);
+pub(crate) const APP: Object = object("an app", &["kind", "name", "base_path", "env"], &["start", "managed"]).also(&[
+    ("type", "kind"),
+    ("id", "name"),
+    ("prefix", "base_path"),
+    ("base_url", "base_path"),
+    ("path", "base_path"),
+    ("cmd", "command"),
+    ("run", "command"),
+    ("exec", "command"),
+    ("venv", "environment"),
+    ("readiness", "ready"),
+    ("health", "ready"),
+]);
 pub(crate) const JUPYTERLAB: Object = object("an app of kind jupyterlab", &["environment"], &[]);
 pub(crate) const COMMAND: Object =
     object("an app of kind command", &["command", "port", "socket", "strip_base_path", "ready"], &[]);
-pub(crate) const READY: Object = object("ready", &["path"], &[]).short("path");
+pub(crate) const READY: Object = object("`ready`", &["path"], &[]).short("path");
 pub(crate) const IDLE: Object = object(
-    "idle",
+    "`idle`",
     &["shutdown", "notice", "action", "kernels", "blind_after", "lease_max"],
     &["max_busy", "max_session", "price_per_hour", "sources"],
 )
-.short("shutdown");
-pub(crate) const ACTION: Object = object("idle.action", &["command"], &[]).short("command");
+.short("shutdown")
+.also(&[("timeout", "shutdown"), ("after", "shutdown"), ("warning", "notice"), ("max_lease", "lease_max")]);
+pub(crate) const ACTION: Object = object("`idle.action`", &["command"], &[]).short("command");
 pub(crate) const FRONT_DOOR: Object = object(
-    "front_door",
+    "`front_door`",
     &["listen", "base_path", "sign_in", "hosts", "origins"],
     &["trusted_proxy", "port_host", "tls"],
 )
 .short("listen")
+.also(&[("bind", "listen"), ("address", "listen"), ("port", "listen"), ("auth", "sign_in"), ("base_url", "base_path")])
 .strict();
-pub(crate) const STOP: Object = object("stop", &["deadline"], &[]).short("deadline");
-pub(crate) const AGENT: Object = object("agent", &["restart"], &[]);
-pub(crate) const RESTART: Object = object("agent.restart", &["max", "within"], &[]).short("max");
+pub(crate) const STOP: Object = object("`stop`", &["deadline"], &[]).short("deadline");
+pub(crate) const AGENT: Object = object("`agent`", &["restart"], &[]);
+pub(crate) const RESTART: Object = object("`agent.restart`", &["max", "within"], &[]).short("max");
 
 /// Every mapping, for "`steps` is a field of `lifecycle`".
 pub(crate) const ALL: [&Object; 19] = [

@@ -19,7 +19,7 @@ pub struct Document {
     pub storage: Option<Storage>,
     pub lifecycle: Option<Lifecycle>,
     /// The apps of the space; the first one owns `/` of the front door. May be empty.
-    #[schemars(length(max = 1000))]
+    #[schemars(length(max = 50))]
     pub apps: Option<Vec<App>>,
     pub idle: Option<Idle>,
     pub front_door: Option<FrontDoor>,
@@ -91,7 +91,7 @@ pub struct Home {
 #[schemars(deny_unknown_fields)]
 pub struct Lifecycle {
     /// Run in the order of their needs, else as written.
-    #[schemars(length(max = 1000))]
+    #[schemars(length(max = 200))]
     pub steps: Option<Vec<Step>>,
 }
 
@@ -109,7 +109,7 @@ pub struct Step {
     /// When it runs. Default: start.
     pub on: Option<Moment>,
     /// The names of the steps that must be done before.
-    #[schemars(length(max = 1000))]
+    #[schemars(length(max = 200))]
     pub needs: Option<Vec<Name>>,
     /// What waits for the step. Default: the app for `run`, nothing for `git` and `python`.
     pub blocks: Option<Blocks>,
@@ -388,7 +388,7 @@ impl JsonSchema for CommandLine {
         json_schema!({
             "description": "Program and arguments.",
             "type": "array",
-            "prefixItems": [{ "type": "string", "minLength": 1 }],
+            "prefixItems": [{ "type": "string", "minLength": 1, "pattern": pattern::TEXT }],
             "items": { "type": "string", "pattern": pattern::TEXT },
             "minItems": 1,
             "maxItems": 1000,

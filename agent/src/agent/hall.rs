@@ -99,15 +99,14 @@ impl Hall {
         if stops_asked > 0 {
             self.happen(by_signal()).await?;
         }
-        let mut looked = tokio::time::Instant::now();
+        let mut looked = clock::monotonic();
         loop {
             if let Some(code) = self.end {
                 return Ok(End::Space(code));
             }
             let (tick, now) = (self.tick(), clock::now());
-            let wakes = self.space.wakes_at(now).map(|at| at.since(now.monotonic));
-            let look_at = tick.map(|tick| looked + tick);
-            let wake_at = wakes.map(|wait| tokio::time::Instant::now() + wait);
+            let look_in = tick.map(|tick| looked.plus(tick).since(now.monotonic));
+            let wake_in = self.space.wakes_at(now).map(|at| at.since(now.monotonic));
             // Every arm is cancel-safe: channels, signals and join sets lose nothing, timers are made anew.
             tokio::select! {
                 Some(news) = inbox.news.recv() => if self.news(news).await? { return Ok(End::InitGone) },
@@ -118,12 +117,12 @@ impl Hall {
                 Some(why) = inbox.broken.recv() => return Err(io::Error::other(why)),
                 _ = signals.term.recv() => self.happen(by_signal()).await?,
                 _ = signals.interrupt.recv() => self.happen(by_signal()).await?,
-                () = until(look_at) => {
-                    looked = tokio::time::Instant::now();
+                () = after(look_in) => {
+                    looked = clock::monotonic();
                     self.look();
                     self.happen(Event::Tick).await?;
                 }
-                () = until(wake_at) => self.happen(Event::Tick).await?,
+                () = after(wake_in) => self.happen(Event::Tick).await?,
             }
         }
     }
@@ -205,12 +204,11 @@ impl Hall {
     /// The one way in which the state changes: decide, store, publish, act.
     pub(super) async fn happen(&mut self, event: Event) -> io::Result<()> {
         let now = clock::now();
-        let before =
-            (phase_name(self.space.phase()), self.space.apps().iter().map(|app| app.ready()).collect::<Vec<_>>());
+        let before = phase_name(self.space.phase());
         let effects = self.space.handle(event, now);
         self.save()?;
         self.publish(now);
-        self.announce(&before.0);
+        self.announce(before);
         for effect in effects {
             self.act(effect).await?;
         }
@@ -348,9 +346,9 @@ fn phase_name(phase: &Phase) -> &'static str {
     }
 }
 
-async fn until(moment: Option<tokio::time::Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment).await,
+async fn after(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
         None => std::future::pending().await,
     }
 }

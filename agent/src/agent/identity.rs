@@ -99,7 +99,13 @@ mod tests {
 
     #[test]
     fn an_account_that_is_not_there_is_named_with_its_remedy() {
-        let user = User { name: Some("nobody-here".into()), uid: None, gid: None, home: None, sudo: false };
+        let user = User {
+            name: Some("nobody-here".into()),
+            uid: None,
+            gid: None,
+            home: None,
+            sudo: space_lifecycle::Sudo::Never,
+        };
         let error = super::user(Some(&user), Path::new("/tmp"), true).unwrap_err();
         assert!(error.contains("nobody-here") && error.contains("uid: 1000"), "{error}");
     }

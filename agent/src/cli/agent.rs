@@ -16,7 +16,8 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-/// For connecting, and for each answer up to its body. Streams may then take as long as they like.
+/// For connecting, and for each answer up to its body; longer than the 5 s after which the agent itself gives up on its
+/// hall, so that its reason is heard. Streams may then take as long as they like.
 const DEADLINE: Duration = Duration::from_secs(8);
 const ANSWER_MAX: usize = 4 << 20;
 

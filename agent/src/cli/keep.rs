@@ -28,6 +28,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 const LEASE: Duration = Duration::from_secs(120);
 const RENEWAL: Duration = Duration::from_secs(30);
+const NO_SUCH_LEASE: u16 = 404;
 /// For giving the lease back; if that fails it ends by itself.
 const GOODBYE: Duration = Duration::from_secs(2);
 /// A shell's: 126 cannot be run, 127 not found, 128 and the signal's number.
@@ -170,22 +171,28 @@ impl Held {
         ticks.tick().await;
         loop {
             ticks.tick().await;
-            match self.take().await {
-                Ok(()) if lost => say("the space is kept awake again"),
-                Ok(()) => {}
-                Err(failure) => {
-                    if failure.answered.is_some() {
-                        // It doesn't know our lease (any more): the next one is new.
-                        self.id = None;
+            match self.take_again().await {
+                Ok(()) => {
+                    if lost {
+                        say("the space is kept awake again");
                     }
+                    lost = false;
+                }
+                Err(failure) => {
                     if !lost {
                         say(&format!("the space is not kept awake for now: {}", failure.message));
                     }
                     lost = true;
-                    continue;
                 }
             }
-            lost = false;
+        }
+    }
+
+    /// Renews the lease; if the agent doesn't know it any more, takes a new one.
+    async fn take_again(&mut self) -> Result<(), Failure> {
+        match self.take().await {
+            Err(failure) if failure.answered == Some(NO_SUCH_LEASE) && self.id.take().is_some() => self.take().await,
+            taken => taken,
         }
     }
 

@@ -1,1 +1,202 @@
+//! What can be typed, and the commands against a real control room on real sockets.
 
+use super::*;
+use crate::control::tests::Live;
+use crate::model::status::PhaseName;
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::time::timeout;
+
+fn typed(line: &str) -> Result<Parsed, (String, u8)> {
+    let words = std::iter::once("space-agent").chain(line.split_whitespace());
+    parse(words.map(OsString::from))
+}
+
+#[test]
+fn what_is_typed_is_understood_or_ends_with_2() {
+    for good in [
+        "run",
+        "run a.yaml",
+        "run --strict --print-link --log json --space lab a.yaml",
+        "run -- -odd.yaml",
+        "check",
+        "check --json a.yaml",
+        "status",
+        "status --json --watch --space lab",
+        "why",
+        "logs",
+        "logs deps --follow --tail 20",
+        "logs -f -n 0",
+        "keep 90s",
+        "keep 2h --reason night",
+        "keep --reason x -- python train.py --epochs 3",
+        "stop",
+        "stop --reason done --yes --no-wait",
+        "sign-in",
+        "sign-in --to /lab --expires 30s",
+        "schema config",
+        "schema openapi",
+        "agent --init-fd 3",
+        "step /tmp/x",
+    ] {
+        assert!(typed(good).is_ok(), "{good}: {:?}", typed(good));
+    }
+    for (bad, says) in [
+        ("", "Usage:"),
+        ("start", "unrecognized subcommand"),
+        ("run a.yaml b.yaml", "layers"),
+        ("check --yaml", "unexpected argument"),
+        ("run --log xml", "text, json"),
+        ("run --space ../x", "a space's name"),
+        ("status --space Lab", "a space's name"),
+        ("logs --tail some", "--tail"),
+        ("keep", "required"),
+        ("keep soon", "90s, 5m or 2h"),
+        ("keep 0s", "keeps nothing awake"),
+        ("keep 5m -- sleep 1", "cannot be used with"),
+        ("sign-in --expires 1d", "90s, 5m or 2h"),
+        ("schema", "required"),
+        ("schema yaml", "config, openapi"),
+        ("agent", "--init-fd"),
+    ] {
+        match typed(bad) {
+            Err((message, code)) => assert!(code == 2 && message.contains(says), "{bad}: {code} {message}"),
+            Ok(parsed) => panic!("{bad}: {parsed:?}"),
+        }
+    }
+}
+
+#[test]
+fn help_is_no_mistake_and_hides_what_only_the_agent_calls() {
+    let (help, code) = typed("--help").unwrap_err();
+    assert_eq!(code, 0);
+    for command in ["run", "check", "status", "why", "logs", "keep", "stop", "sign-in", "schema"] {
+        assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
+    }
+    assert!(!help.contains("\n  step") && !help.contains("\n  agent"), "{help}");
+    assert_eq!(typed("--version").unwrap_err().1, 0);
+}
+
+#[test]
+fn init_passes_the_arguments_on_to_the_agent_unchanged() {
+    for line in ["", "a.yaml", "--strict a.yaml", "--print-link --log json --space lab-1 -- -odd.yaml"] {
+        let Ok(Parsed::Run(run)) = typed(&format!("run {line}")) else { panic!("{line}") };
+        let head = ["space-agent", "agent", "--init-fd", "7"].map(OsString::from);
+        let passed_on = parse(head.into_iter().chain(run.to_args()));
+        assert_eq!(passed_on, Ok(Parsed::Agent(AgentArgs { init_fd: 7, run })), "{line}");
+    }
+}
+
+/// Collects what a command prints.
+#[derive(Clone, Default)]
+struct Printed(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Printed {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Runs a command against this space; what it printed, or its failure.
+async fn called(live: &Live, line: &str) -> (Result<u8, Failure>, String) {
+    let Ok(Parsed::Client(command)) = typed(line) else { panic!("not a client's command: {line}") };
+    let socket = live.socket().display().to_string();
+    let env = |name: &str| (name == "SPACE_AGENT_SOCKET").then(|| socket.clone());
+    let surroundings = Surroundings { env: &env, uid: 0, interactive: false };
+    let printed = Printed::default();
+    let mut output = Output::into(printed.clone());
+    let done = timeout(Duration::from_secs(20), carry_out(command, &surroundings, &mut output)).await;
+    let text = String::from_utf8(printed.0.lock().unwrap().clone()).unwrap();
+    (done.expect("the command ends within 20 s"), text)
+}
+
+#[tokio::test]
+async fn the_commands_say_what_the_space_does() {
+    let live = Live::new("cli");
+    live.append("deps", "one\ntwo\n");
+    live.append("default", "hello\n");
+    for (line, printed) in [
+        ("why", "the space boots\n"),
+        ("logs deps", "one\ntwo\n"),
+        ("logs deps --tail 1", "two\n"),
+        ("logs", "deps    | one\ndeps    | two\ndefault | hello\n"),
+        ("logs -n 1", "deps    | two\ndefault | hello\n"),
+        ("sign-in --to /lab --expires 1m", "http://x//lab#60\n"),
+    ] {
+        assert_eq!(called(&live, line).await, (Ok(0), printed.to_owned()), "{line}");
+    }
+    let (code, printed) = called(&live, "status --json").await;
+    assert_eq!(code, Ok(0));
+    let status: crate::model::status::Status = serde_json::from_str(&printed).unwrap();
+    assert_eq!(status, crate::control::tests::status());
+    assert!(called(&live, "status").await.1.starts_with("lab: booting for "));
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_with_its_exit_code() {
+    let live = Live::new("refusals");
+    let (stop, _) = called(&live, "stop").await;
+    let failure = stop.unwrap_err();
+    assert_eq!((failure.code, failure.message.as_str()), (1, "busy: train.ipynb; add --yes to stop it all the same"));
+    let (logs, _) = called(&live, "logs other").await;
+    assert_eq!(logs.unwrap_err().message, "this space has no step or app other; it has deps, default");
+    let (sign_in, _) = called(&live, "sign-in --to //evil").await;
+    assert_eq!(sign_in.unwrap_err().code, 1);
+    std::fs::remove_file(live.socket()).unwrap();
+    assert_eq!(called(&live, "why").await.0.unwrap_err().code, 69);
+    // A socket that nobody listens on any more.
+    drop(std::os::unix::net::UnixListener::bind(live.socket()).unwrap());
+    assert_eq!(called(&live, "why").await.0.unwrap_err().code, 69);
+}
+
+#[tokio::test]
+async fn stop_waits_until_nobody_answers() {
+    let live = Live::new("stops");
+    let (done, printed) = called(&live, "stop --yes --no-wait").await;
+    assert_eq!((done, printed.as_str()), (Ok(0), "lab is stopping\n"));
+    let early = timeout(Duration::from_millis(300), called(&live, "stop --yes")).await;
+    assert!(early.is_err(), "it still answers");
+    let (stopped, ()) = tokio::join!(called(&live, "stop --yes"), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        live.switch.stop();
+    });
+    assert_eq!(stopped, (Ok(0), "lab has stopped\n".to_owned()));
+}
+
+#[tokio::test]
+async fn followed_logs_and_a_watched_status_end_with_the_space() {
+    let live = Live::new("follows");
+    live.append("deps", "one\n");
+    let ending = async {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        live.append("default", "bye\n");
+        live.change(|status| {
+            status.sentence = "it stops".to_owned();
+            status.phase = PhaseName::Stopping;
+        });
+        live.switch.stop();
+    };
+    let (all, watched, ()) = tokio::join!(called(&live, "logs -f"), called(&live, "status --watch"), ending);
+    let mut lines: Vec<&str> = all.1.lines().collect();
+    lines.sort_unstable();
+    assert_eq!((all.0, lines), (Ok(0), vec!["default | bye", "deps    | one"]));
+    let sentences: Vec<&str> =
+        watched.1.lines().filter_map(|line| line.split_once(' ')).map(|(_, said)| said).collect();
+    assert_eq!((watched.0, sentences), (Ok(0), vec!["lab: the space boots", "lab: it stops"]));
+}
+
+#[tokio::test]
+async fn keep_passes_the_exit_code_of_its_command_on() {
+    let live = Live::new("keep");
+    for (command, code) in [("true", Ok(0)), ("false", Ok(1)), ("sh -c kill${IFS}$$", Ok(143))] {
+        assert_eq!(called(&live, &format!("keep -- {command}")).await.0, code, "{command}");
+    }
+    assert_eq!(called(&live, "keep -- /nonexistent/x").await.0.unwrap_err().code, 127);
+    assert_eq!(called(&live, "keep -- /etc/hostname").await.0.unwrap_err().code, 126);
+}

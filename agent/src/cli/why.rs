@@ -21,7 +21,7 @@ pub(super) async fn why(args: &WhyArgs, surroundings: &Surroundings<'_>, output:
 }
 
 /// While the space boots or ends, that is the reason; what works in it matters only in between.
-pub(super) fn sentence(status: &Status) -> &str {
+fn sentence(status: &Status) -> &str {
     match status.phase {
         PhaseName::Running | PhaseName::Notice => &status.activity.sentence,
         PhaseName::Booting | PhaseName::Stopping | PhaseName::Stopped | PhaseName::Failed => &status.sentence,

@@ -18,20 +18,17 @@ use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-struct Live {
-    folder: PathBuf,
+pub(crate) struct Live {
+    pub(crate) folder: PathBuf,
     status: watch::Sender<Arc<Status>>,
-    switch: StopSwitch,
+    pub(crate) switch: StopSwitch,
     room: JoinHandle<Result<(), Error>>,
     _hall: JoinHandle<()>,
 }
 
 impl Live {
-    fn new(test: &str) -> Live {
-        Live::owned(test, crate::sys::account::own().0)
-    }
-
-    fn owned(test: &str, agent_uid: u32) -> Live {
+    pub(crate) fn new(test: &str) -> Live {
+        let agent_uid = crate::sys::account::own().0;
         let folder = std::env::temp_dir().join(format!("space-agent-control-{test}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir(&folder).unwrap();
@@ -50,7 +47,7 @@ impl Live {
         Live { folder, status, switch, room, _hall: tokio::spawn(hall(inbox)) }
     }
 
-    fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.folder.join("user.sock")
     }
 
@@ -69,11 +66,11 @@ impl Live {
         self.ask(Method::GET, path, "").await
     }
 
-    fn change(&self, change: impl FnOnce(&mut Status)) {
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Status)) {
         self.status.send_modify(|status| change(Arc::make_mut(status)));
     }
 
-    fn append(&self, name: &str, text: &str) {
+    pub(crate) fn append(&self, name: &str, text: &str) {
         use std::io::Write;
         let path = self.folder.join(format!("{name}.log"));
         fs::File::options().create(true).append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
@@ -115,7 +112,7 @@ async fn hall(mut inbox: mpsc::Receiver<Request>) {
     }
 }
 
-fn status() -> Status {
+pub(crate) fn status() -> Status {
     Status {
         space: "lab".to_owned(),
         boot: "b1".to_owned(),

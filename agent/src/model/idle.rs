@@ -283,7 +283,9 @@ mod tests {
     fn a_lease_holds_until_it_ends_and_the_reason_is_told() {
         let lease = Lease { id: "l".into(), reason: "training overnight".into(), until: Monotonic(100_000) };
         let activity = ready();
-        let Verdict::Active { because } = activity.decide(&policy(), &[lease.clone()], &at(99)) else { panic!() };
+        let Verdict::Active { because } = activity.decide(&policy(), std::slice::from_ref(&lease), &at(99)) else {
+            panic!()
+        };
         assert_eq!(because, "a lease holds it until 10:01:40 UTC (training overnight)");
         assert!(matches!(activity.decide(&policy(), &[lease], &at(100)), Verdict::Idle { .. }));
     }

@@ -105,7 +105,7 @@ pub fn spoken(duration: Duration) -> String {
     let s = (duration.as_millis() + 500) / 1000;
     match s {
         0..=119 => format!("{s} s"),
-        120..=7199 if s % 60 == 0 || s >= 600 => format!("{} min", (s + 30) / 60),
+        120..=7199 if s.is_multiple_of(60) || s >= 600 => format!("{} min", (s + 30) / 60),
         120..=7199 => format!("{} min {} s", s / 60, s % 60),
         _ if s % 3600 < 60 => format!("{} h", s / 3600),
         _ => format!("{} h {} min", s / 3600, s % 3600 / 60),

@@ -3,7 +3,7 @@
 //! The tree is init's descendants without the agent. It is looked at on a blocking thread, again and again, since a
 //! process may fork while it is being killed. The model's deadline bounds it all.
 
-use crate::sys::tree;
+use crate::sys::{clock, tree};
 use nix::sys::signal::Signal;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -43,13 +43,13 @@ impl Work {
         // Either end of the wait is fine: the children have ended, or their grace has.
         let _ = tokio::time::timeout(self.grace, self.go_on.wait_for(|go_on| *go_on)).await;
         let mut asked: HashSet<tree::Process> = HashSet::new();
-        let asked_at = tokio::time::Instant::now();
+        let asked_at = clock::monotonic();
         loop {
             let left = self.left().await;
             if left.is_empty() {
                 return;
             }
-            let signal = if asked_at.elapsed() < ORPHANS { Signal::SIGTERM } else { Signal::SIGKILL };
+            let signal = if clock::monotonic().since(asked_at) < ORPHANS { Signal::SIGTERM } else { Signal::SIGKILL };
             for process in left {
                 if signal == Signal::SIGKILL || asked.insert(process) {
                     tree::signal(process, signal as i32);

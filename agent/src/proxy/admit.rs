@@ -57,7 +57,8 @@ pub(super) fn origin<'a>(
     }
     let foreign = || Refused::OriginForeign { origin: shown(value), host: host.to_string() };
     let written = text(value).ok_or_else(foreign)?;
-    if written != "null" && door.origins.iter().any(|known| known == &written.to_ascii_lowercase()) {
+    let lower = written.to_ascii_lowercase();
+    if lower != "null" && door.origins.contains(&lower) {
         return Ok(());
     }
     let (authority, default_port) = page(written).ok_or_else(foreign)?;

@@ -9,7 +9,7 @@ use super::session::Session;
 use super::tunnel::Agreed;
 use super::upstream::{self, AppBody, ToApp};
 use super::websocket;
-use crate::model::route::Route;
+use crate::model::route::{Route, RouteState};
 use http_body_util::{Either, Empty};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_KEY, UPGRADE};
@@ -29,7 +29,7 @@ pub(super) async fn plain(visit: &Visit, route: &Route, request: Request<Incomin
             failed(route, "it switches to a protocol that nobody asked for")
         }
         Ok(response) => incoming(response),
-        Err(error) => no_answer(route, &error),
+        Err(error) => no_answer(visit, route, &error),
     }
 }
 
@@ -55,7 +55,7 @@ pub(super) async fn websocket(
     };
     let (upstream, mut response) = match asked.await {
         Ok(asked) => asked,
-        Err(error) => return no_answer(route, &error),
+        Err(error) => return no_answer(visit, route, &error),
     };
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return incoming(response.map(|body| AppBody::last(body, upstream)));
@@ -104,9 +104,17 @@ fn incoming(response: Response<AppBody>) -> Response<Body> {
     Response::from_parts(parts, answer::boxed(body))
 }
 
-fn no_answer(route: &Route, error: &upstream::Error) -> Response<Body> {
+/// The app may have ended since the table was read: then that is what there is to say.
+fn no_answer(visit: &Visit, route: &Route, error: &upstream::Error) -> Response<Body> {
     debug!(app = %route.app, %error, "no answer");
-    failed(route, &error.to_string())
+    if error.is_the_clients() {
+        return answer::bad("the request's body broke off, or its chunks are not well formed");
+    }
+    let ready = |now: &Route| now.app == route.app && now.state == RouteState::Ready;
+    if visit.front.door.borrow().routes.iter().any(ready) {
+        return failed(route, &error.to_string());
+    }
+    answer::later(&visit.front.status.borrow().sentence)
 }
 
 fn failed(route: &Route, why: &str) -> Response<Body> {

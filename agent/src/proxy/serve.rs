@@ -89,7 +89,7 @@ pub(super) async fn answer(visit: &Visit, request: Request<Incoming>) -> Respons
 
 async fn admitted(visit: &Visit, request: Request<Incoming>) -> Response<Body> {
     let front = &visit.front;
-    if let Err(refusal) = check_form(&request) {
+    if let Some(refusal) = unusable(&request) {
         return refusal;
     }
     let door = front.door.borrow().clone();
@@ -122,19 +122,19 @@ async fn admitted(visit: &Visit, request: Request<Incoming>) -> Response<Body> {
 }
 
 /// Forms of requests that HTTP knows and a front door has no use for.
-fn check_form(request: &Request<Incoming>) -> Result<(), Response<Body>> {
+fn unusable(request: &Request<Incoming>) -> Option<Response<Body>> {
     let (uri, method) = (request.uri(), request.method());
     if *method == Method::CONNECT || *method == Method::TRACE {
-        return Err(answer::not_allowed("GET, HEAD, POST, PUT, PATCH, DELETE and OPTIONS"));
+        return Some(answer::not_allowed("GET, HEAD, POST, PUT, PATCH, DELETE and OPTIONS"));
     }
     if uri.scheme().is_some() || uri.authority().is_some() || !uri.path().starts_with('/') {
-        return Err(answer::bad("the request's target is not a path: send one that begins with /"));
+        return Some(answer::bad("the request's target is not a path: send one that begins with /"));
     }
     let expects = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"100-continue");
     if request.headers().get_all(EXPECT).iter().any(expects) {
-        return Err(answer::text(StatusCode::EXPECTATION_FAILED, "nothing can be expected but 100-continue"));
+        return Some(answer::text(StatusCode::EXPECTATION_FAILED, "nothing can be expected but 100-continue"));
     }
-    Ok(())
+    None
 }
 
 async fn app(

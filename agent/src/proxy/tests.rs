@@ -80,3 +80,9 @@ pub(super) fn status() -> Status {
         agent: AgentStatus { version: "0.1.0".to_owned(), pid: 2, init_pid: 1, starts: 1 },
     }
 }
+
+mod admission;
+mod forwarding;
+mod ground;
+mod pages;
+mod sockets;

@@ -292,6 +292,13 @@ impl AsyncWrite for Stream {
     }
 }
 
+impl Error {
+    /// Was it the client's body that failed, rather than the app?
+    pub(super) fn is_the_clients(&self) -> bool {
+        matches!(self, Error::Broken(error) if error.is_user())
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

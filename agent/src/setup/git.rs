@@ -29,7 +29,10 @@ const SETTINGS: &[&str] = &[
 pub(super) fn carry_out(url: &str, reference: Option<&str>, into: &Path, home: &Path) -> Result<StepOutcome, String> {
     let shown = mask(url);
     let scheme = scheme(url).ok_or_else(|| {
-        format!("cannot clone {shown}: the URL must begin with https://, http://, ssh://, git:// or file://, or be HOST:PATH")
+        format!(
+            "cannot clone {shown}: the URL must begin with https://, http://, ssh://, git:// or file://, or be \
+             HOST:PATH"
+        )
     })?;
     let target = home.join(into);
     let name = spoken(&target, home);
@@ -239,7 +242,8 @@ mod tests {
                 "its host is not known",
             ),
             (
-                "fatal: unable to access 'http://127.0.0.1:9/x.git/': Failed to connect to 127.0.0.1 port 9 after 0 ms: Couldn't connect to server",
+                "fatal: unable to access 'http://127.0.0.1:9/x.git/': Failed to connect to 127.0.0.1 port 9 after 0 ms: \
+                 Couldn't connect to server",
                 "its host does not answer",
             ),
             ("ssh: connect to host 127.0.0.1 port 9: Connection refused", "its host refuses the connection"),

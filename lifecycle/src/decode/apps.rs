@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 const PLANNED_KINDS: [&str; 4] = ["code-editor", "rstudio", "mlflow", "tensorboard"];
+/// The most apps.
+const APPS: usize = 50;
 /// Below every base path these are the agent's own.
 const RESERVED: [&str; 3] = ["_space", "proxy", "ports"];
 
@@ -39,7 +41,7 @@ struct Written {
 impl Decoder<'_> {
     /// `own_base`: the front door's base path isn't `/`, so it is the first app's by default.
     pub(super) fn apps(&mut self, at: &At<'_>, own_base: bool) -> Vec<App> {
-        let items = self.items(at).unwrap_or_default();
+        let items = self.items(at, APPS).unwrap_or_default();
         let written: Vec<Written> = items.into_iter().filter_map(|item| self.app(item)).collect();
         let named = self.app_names(written);
         let apps = with_base_paths(named, own_base);
@@ -49,7 +51,7 @@ impl Decoder<'_> {
 
     fn app(&mut self, at: At<'_>) -> Option<Written> {
         let kind = self.app_kind(&at);
-        let objects: &[_] = match kind {
+        let objects: &'static [&'static _] = match kind {
             Some(Kind::Jupyterlab) => &[&APP, &JUPYTERLAB],
             Some(Kind::Command) => &[&APP, &COMMAND],
             None => &[&APP, &JUPYTERLAB, &COMMAND],
@@ -72,7 +74,7 @@ impl Decoder<'_> {
 
     fn app_kind(&mut self, at: &At<'_>) -> Option<Kind> {
         let crate::tree::Value::Map(entries) = &at.node.value else { return None };
-        let fields = Fields { at: at.clone(), entries };
+        let fields = Fields { at: at.clone(), entries, objects: &[&APP] };
         let kind = match fields.entry("command") {
             Some(_) => self.required(&fields, "kind", "write `kind: command`")?,
             None => self.required(&fields, "kind", "write `kind: jupyterlab` or `kind: command`")?,

@@ -30,7 +30,7 @@ impl Decoder<'_> {
             return None;
         };
         // Before the other fields: it decides whether unknown ones are mistakes.
-        self.version(&Fields { at: at.clone(), entries });
+        self.version(&Fields { at: at.clone(), entries, objects: &[&words::DOCUMENT] });
         let fields = self.fields(at, &[&words::DOCUMENT])?;
         let front_door = fields.get("front_door").and_then(|at| self.front_door(at)).unwrap_or_else(FrontDoor::usual);
         let steps = match fields.get("lifecycle").and_then(|at| self.fields(at, &[&words::LIFECYCLE])) {
@@ -79,7 +79,7 @@ impl Decoder<'_> {
         let raw = at.node.raw();
         match at.node.meaning() {
             Some(Meaning::Integer(1)) => {}
-            Some(Meaning::Float(number)) if number == 1.0 => {}
+            Some(Meaning::Float(1.0)) => {}
             Some(Meaning::Float(number)) if (1.0..2.0).contains(&number) => {
                 let what = format!("the version {raw} must be text, since as numbers 1.1 and 1.10 are the same");
                 self.fail(&at, what, format!("put it in quotes: {}", quoted(raw)));
@@ -105,7 +105,11 @@ impl Decoder<'_> {
 
     fn other_version(&mut self, at: &At<'_>, text: &str) {
         let what = format!("{} is not a version that this agent reads", quoted(text));
-        self.fail(at, what, "write `version: 1`, or use an agent that is as new as the document");
+        let remedy = match text.starts_with(|c: char| c.is_ascii_digit()) {
+            true => "write `version: 1`, or use an agent that is as new as the document",
+            false => "write `version: 1`",
+        };
+        self.fail(at, what, remedy);
     }
 
     fn info(&mut self, at: At<'_>) -> Option<SpaceInfo> {
@@ -188,7 +192,7 @@ impl Decoder<'_> {
         let choices = [("observe", 0), ("report", 1), ("exit", 2)];
         match at.node.raw() {
             "stop" | "shutdown" | "terminate" | "poweroff" => {
-                let what = format!("{} is not possible here", quoted(at.node.raw()));
+                let what = format!("{} is not a value of `action`", quoted(at.node.raw()));
                 self.fail(&at, what, "write exit (the space stops), or { command: [systemctl, poweroff] }");
                 None
             }

@@ -1,10 +1,12 @@
 //! `lifecycle.steps`: each step, then what holds between them.
 
+use super::values::{ITEMS, as_list};
 use super::{At, Decoder, Fields};
 use crate::form::{self, clone_folder};
-use crate::mistake::{Place, quoted};
+use crate::mistake::{Place, printable, quoted};
 use crate::space::{Blocks, OnFailure, Python, Step, StepKind};
 use crate::suggest::nearest;
+use crate::tree::Value;
 use crate::vocabulary::{GIT, PYTHON, STEP};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
@@ -15,16 +17,22 @@ const DAY: Duration = Duration::from_secs(86_400);
 const KINDS: [&str; 3] = ["run", "git", "python"];
 const PLANNED_KINDS: [&str; 3] = ["script", "conda", "dotfiles"];
 
+/// The most steps.
+const STEPS: usize = 200;
+
+/// A place and its field path.
+type Spot = (Place, String);
+
 /// A step, and where the names in it are written.
 struct Written {
     step: Step,
-    name: Place,
-    needs: Vec<(Place, String)>,
+    name: Spot,
+    needs: Vec<(Spot, String)>,
 }
 
 impl Decoder<'_> {
     pub(super) fn steps(&mut self, at: &At<'_>) -> Vec<Step> {
-        let items = self.items(at).unwrap_or_default();
+        let items = self.items(at, STEPS).unwrap_or_default();
         let written: Vec<Written> = items.into_iter().filter_map(|item| self.step(item)).collect();
         let names = self.unique_step_names(&written);
         self.known_needs(&written, &names);
@@ -36,7 +44,7 @@ impl Decoder<'_> {
         let fields = self.fields(at, &[&STEP])?;
         let kind = self.kind(&fields);
         let name = self.required(&fields, "name", "give the step a name that no other step has");
-        let name = name.and_then(|at| Some((at.place, self.formed(&at, form::name)?.to_owned())));
+        let name = name.and_then(|at| Some(((at.place, at.field.clone()), self.formed(&at, form::name)?.to_owned())));
         if let Some(on) = fields.get("on") {
             self.choice(&on, &[("start", ())], &["create", "login", "kernel", "idle", "stop"]);
         }
@@ -73,7 +81,8 @@ impl Decoder<'_> {
         let at = match written.as_slice() {
             [one] => fields.at.child(one),
             [] => {
-                if !fields.entries.iter().any(|entry| PLANNED_KINDS.contains(&entry.key.as_str())) {
+                let planned = fields.entries.iter().any(|entry| PLANNED_KINDS.contains(&entry.key.as_str()));
+                if !planned && !KINDS.iter().any(|kind| fields.misspelt(kind)) {
                     let remedy =
                         "say what the step does: `run: a script`, `git: { url: … }` or `python: { packages: […] }`";
                     self.fail(&fields.at, "the step does nothing", remedy);
@@ -103,7 +112,7 @@ impl Decoder<'_> {
     }
 
     fn script(&mut self, at: &At<'_>) -> Option<StepKind> {
-        if let crate::tree::Value::List(_) = at.node.value {
+        if let Value::List(_) = at.node.value {
             let remedy = "write the script as text: `run: |` and its lines below, indented";
             self.fail(at, "`run` is a shell script, but here is a list", remedy);
             return None;
@@ -135,20 +144,22 @@ impl Decoder<'_> {
     }
 
     fn python(&mut self, at: At<'_>) -> Option<StepKind> {
-        use crate::tree::Value;
-        match &at.node.value {
+        let short = match &at.node.value {
             Value::Scalar { text, .. } if text.ends_with(".txt") => {
-                self.fail(&at, "`python` is a mapping", format!("write python: {{ requirements: {} }}", quoted(text)));
-                return None;
+                Some(format!("{{ requirements: {} }}", printable(text)))
             }
-            Value::List(_) => {
-                self.fail(&at, "`python` is a mapping, but here is a list", "write python: { packages: [ … ] }");
-                return None;
-            }
-            _ => {}
+            Value::Scalar { text, .. } if !at.node.is_null() => Some(format!("{{ packages: {} }}", as_list(text))),
+            Value::List(_) => Some("{ packages: [ … ] }".to_owned()),
+            _ => None,
+        };
+        if let Some(short) = short {
+            let what = format!("`python` is a mapping, but here is {}", at.node.describe());
+            self.fail(&at, what, format!("write python: {short}"));
+            return None;
         }
         let fields = self.fields(at, &[&PYTHON])?;
-        if fields.get("requirements").is_none() && fields.get("packages").is_none() {
+        let says = |key| fields.entry(key).is_some() || fields.misspelt(key);
+        if !says("requirements") && !says("packages") {
             let remedy = "write `packages: [ … ]`, `requirements: requirements.txt`, or both";
             self.fail(&fields.at, "this step installs nothing", remedy);
         }
@@ -171,7 +182,7 @@ impl Decoder<'_> {
             self.fail(at, "the list of packages is empty", "name a package, or delete the field");
         }
         let plain = |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
-        for (index, item) in self.items(at)?.iter().enumerate() {
+        for (index, item) in self.items(at, ITEMS)?.iter().enumerate() {
             let words: Vec<&str> = packages[index].split_whitespace().collect();
             if words.len() > 1 && words.iter().all(|word| plain(word)) {
                 let what = format!("{} looks like {} packages", quoted(&packages[index]), words.len());
@@ -181,9 +192,10 @@ impl Decoder<'_> {
         Some(packages)
     }
 
-    fn needs(&mut self, at: &At<'_>) -> Vec<(Place, String)> {
-        let items = self.items(at).unwrap_or_default();
-        items.iter().filter_map(|item| Some((item.place, self.formed(item, form::name)?.to_owned()))).collect()
+    fn needs(&mut self, at: &At<'_>) -> Vec<(Spot, String)> {
+        let items = self.items(at, STEPS).unwrap_or_default();
+        let name = |item: &At<'_>, text: &str| ((item.place, item.field.clone()), text.to_owned());
+        items.iter().filter_map(|item| Some(name(item, self.formed(item, form::name)?))).collect()
     }
 
     fn unique_step_names(&mut self, written: &[Written]) -> HashSet<String> {
@@ -191,16 +203,16 @@ impl Decoder<'_> {
         for Written { step, name, .. } in written {
             if let Some(earlier) = first.get(step.name.as_str()) {
                 let what = format!("two steps are named {}, the first in line {}", quoted(&step.name), earlier.line);
-                self.fail_at(*name, "lifecycle.steps", what, "give each step a name of its own");
+                self.fail_at(name.0, &name.1, what, "give each step a name of its own");
             } else {
-                first.insert(&step.name, *name);
+                first.insert(&step.name, name.0);
             }
         }
         first.into_keys().map(str::to_owned).collect()
     }
 
     fn known_needs(&mut self, written: &[Written], names: &HashSet<String>) {
-        for (place, need) in written.iter().flat_map(|written| &written.needs) {
+        for ((place, field), need) in written.iter().flat_map(|written| &written.needs) {
             if names.contains(need) {
                 continue;
             }
@@ -210,7 +222,7 @@ impl Decoder<'_> {
                 Some(word) => format!("did you mean {}?", quoted(word)),
                 None => format!("the steps are {}", known.join(", ")),
             };
-            self.fail_at(*place, "lifecycle.steps", format!("there is no step {} to need", quoted(need)), remedy);
+            self.fail_at(*place, field, format!("there is no step {} to need", quoted(need)), remedy);
         }
     }
 
@@ -234,26 +246,25 @@ impl Decoder<'_> {
     /// in the cycle, which counts as done from here, so that further cycles are found.
     fn name_the_cycle(&mut self, waiting: &[Written]) -> usize {
         let index_of = |name: &str| waiting.iter().position(|written| written.step.name == name);
-        let next = |index: usize| waiting[index].needs.iter().find_map(|(place, need)| Some((*place, index_of(need)?)));
-        let mut path: Vec<(usize, Place)> = Vec::new();
+        let next = |index: usize| waiting[index].needs.iter().find_map(|(spot, need)| Some((spot, index_of(need)?)));
+        let mut path: Vec<(usize, &Spot)> = Vec::new();
         let mut index = 0;
         while !path.iter().any(|(seen, _)| *seen == index) {
-            let Some((place, following)) = next(index) else { return index };
-            path.push((index, place));
+            let Some((spot, following)) = next(index) else { return index };
+            path.push((index, spot));
             index = following;
         }
-        let cycle: Vec<_> = path.into_iter().skip_while(|(seen, _)| *seen != index).collect();
-        let (start, place) =
-            cycle.iter().min_by_key(|(index, _)| *index).copied().unwrap_or((index, waiting[index].name));
-        let turn = cycle.iter().position(|(index, _)| *index == start).unwrap_or(0);
-        let mut names: Vec<&str> =
-            cycle[turn..].iter().chain(&cycle[..turn]).map(|(index, _)| waiting[*index].step.name.as_str()).collect();
+        let mut cycle: Vec<_> = path.into_iter().skip_while(|(seen, _)| *seen != index).collect();
+        let first = cycle.iter().enumerate().min_by_key(|(_, (index, _))| *index).map_or(0, |(turn, _)| turn);
+        cycle.rotate_left(first);
+        let (start, (place, field)) = cycle[0];
+        let mut names: Vec<&str> = cycle.iter().map(|(index, _)| waiting[*index].step.name.as_str()).collect();
         names.push(names[0]);
         let what = match names.as_slice() {
             [own, _] => format!("the step {} needs itself", quoted(own)),
             names => format!("these steps wait for each other: {}", names.join(" -> ")),
         };
-        self.fail_at(place, "lifecycle.steps", what, "delete one of these needs");
+        self.fail_at(*place, field, what, "delete one of these needs");
         start
     }
 }

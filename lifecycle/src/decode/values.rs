@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// The most items of a list.
-const ITEMS: usize = 1000;
+pub(super) const ITEMS: usize = 1000;
 
 impl<'s> Decoder<'s> {
     /// Text. A number or truth value must be quoted, so that every reader of the document sees the same.
@@ -156,21 +156,22 @@ impl<'s> Decoder<'s> {
             Some(word) => format!("did you mean {}?", quoted(word)),
             None => format!("write {}", any_of(&names)),
         };
-        self.fail(at, format!("{} is not possible here", quoted(text)), remedy);
+        let key = at.field.rsplit('.').next().unwrap_or_default();
+        self.fail(at, format!("{} is not a value of `{key}`", quoted(text)), remedy);
         None
     }
 
     /// The items of a list; `None` where it isn't one.
-    pub(super) fn items<'n>(&mut self, at: &At<'n>) -> Option<Vec<At<'n>>> {
+    pub(super) fn items<'n>(&mut self, at: &At<'n>, most: usize) -> Option<Vec<At<'n>>> {
         match &at.node.value {
-            Value::List(items) if items.len() <= ITEMS => {
+            Value::List(items) if items.len() <= most => {
                 Some(items.iter().enumerate().map(|(index, node)| at.item(index, node)).collect())
             }
             Value::List(items) => {
                 self.fail(
                     at,
                     format!("the list has {} items", items.len()),
-                    format!("{ITEMS} are the most that is read"),
+                    format!("{most} are the most that is read"),
                 );
                 None
             }
@@ -196,7 +197,7 @@ impl<'s> Decoder<'s> {
 
     /// A list of texts of a certain form.
     pub(super) fn texts(&mut self, at: &At<'_>, form: impl Fn(&str) -> Result<(), Wrong>) -> Option<Vec<String>> {
-        let items = self.items(at)?;
+        let items = self.items(at, ITEMS)?;
         let texts: Vec<_> = items.iter().map(|item| self.formed(item, &form).map(str::to_owned)).collect();
         texts.into_iter().collect()
     }
@@ -236,7 +237,7 @@ impl<'s> Decoder<'s> {
 }
 
 /// A text as the list that was probably meant: its words, quoted where YAML would not see text.
-fn as_list(text: &str) -> String {
+pub(super) fn as_list(text: &str) -> String {
     let word = |word: &str| {
         let plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "._/-+=<>".contains(c));
         let text = word.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '.' | '/' | '-'));

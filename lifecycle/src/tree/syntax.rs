@@ -3,7 +3,7 @@
 //! A scanner reports where it could not go on and in its own terms. For the slips that people make, the line itself
 //! says more: this looks at it and names the slip; the rest gets the scanner's words.
 
-use crate::mistake::{Place, Source};
+use crate::mistake::{Place, Source, printable};
 use saphyr_parser::Tag;
 
 /// The line (from 1) of an early `#!`, if the text is a script rather than a document with a script in it.
@@ -23,13 +23,24 @@ pub(super) fn explain(info: &str, place: Place, source: &Source<'_>) -> (Place, 
     if let Some(found) = tab(place, source) {
         return found;
     }
+    if let Some(found) = missing_space(info, place, source).or_else(|| inner_colon(info, place, source)) {
+        return found;
+    }
+    if let Some(found) = inner_bracket(info, place, source) {
+        return found;
+    }
     let line = source.line(place.line);
     let at = line.chars().nth(place.column - 1);
+    let word = line.chars().skip(place.column - 1).take_while(|c| !c.is_whitespace() && !",]}".contains(*c)).count();
+    let mut place = Place { width: word.max(1), ..place };
     let (what, remedy) = match info {
-        _ if info.contains("mapping values are not allowed") => (
-            "a `:` is not allowed here",
-            "put a value that contains `: ` in quotes, and check that this line is indented like its neighbours",
-        ),
+        _ if info.contains("mapping values are not allowed") => {
+            place.width = 1;
+            (
+                "a `:` is not allowed here",
+                "put a value that contains `: ` in quotes, and indent this line like its neighbours",
+            )
+        }
         _ if info.contains("flow mapping, did not find") => {
             ("this `{ … }` goes on without a `,` or is not closed", "close it with `}`; put commas between its fields")
         }
@@ -89,4 +100,56 @@ fn tab(place: Place, source: &Source<'_>) -> Option<(Place, String, String)> {
     let tab = line[..indent].find('\t')?;
     let place = Place { column: tab + 1, width: 1, ..place };
     Some((place, "a tab indents this line".to_owned(), "YAML is indented with spaces only".to_owned()))
+}
+
+/// `shutdown:60m`: the scanner reads on and complains about the next `:`, here or in the next line.
+fn missing_space(info: &str, place: Place, source: &Source<'_>) -> Option<(Place, String, String)> {
+    if !info.contains("mapping values are not allowed") && !info.contains("simple key expect") {
+        return None;
+    }
+    let above = (1..place.line).rev().find(|line| !source.line(*line).trim().is_empty());
+    [Some(place.line), above].into_iter().flatten().find_map(|number| {
+        let line = source.line(number);
+        let text = line.trim_start().trim_start_matches("- ");
+        let (key, value) = text.split_once(':')?;
+        let word = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+        let glued = word && !value.is_empty() && !value.starts_with([' ', '/', ':']) && !value.contains(": ");
+        let column = line.chars().count() - text.chars().count() + key.chars().count() + 1;
+        let place = Place { line: number, column, width: 1, ..place };
+        glued.then(|| {
+            (place, "a space is missing after this `:`".to_owned(), format!("write {key}: {}", printable(value)))
+        })
+    })
+}
+
+/// `run: echo done: all set`: a second `: ` in one value.
+fn inner_colon(info: &str, place: Place, source: &Source<'_>) -> Option<(Place, String, String)> {
+    let text = source.line(place.line).trim_start().trim_start_matches("- ");
+    let (key, value) = text.split_once(": ")?;
+    let before = source.line(place.line).chars().take(place.column - 1).collect::<String>();
+    if !info.contains("mapping values are not allowed") || !before.contains(": ") || value.contains(['"', '\'']) {
+        return None;
+    }
+    let value = printable(value.trim());
+    let remedy = match key {
+        "run" => "write `run: |` and the script in lines of its own below, indented".to_owned(),
+        _ => format!("put the value in quotes: {}: \"{value}\"", printable(key)),
+    };
+    Some((place, "a value with a `: ` in it must be in quotes".to_owned(), remedy))
+}
+
+/// `[dask[complete], pandas]`: a bracket inside a value of a list.
+fn inner_bracket(info: &str, place: Place, source: &Source<'_>) -> Option<(Place, String, String)> {
+    let line: Vec<char> = source.line(place.line).chars().collect();
+    let at = place.column - 1;
+    let inside = matches!(line.get(at), Some('[' | '{')) && at > 0 && line[at - 1].is_alphanumeric();
+    if !info.contains("flow sequence, expected") || !inside {
+        return None;
+    }
+    let apart = |c: &char| c.is_whitespace() || matches!(c, ',' | '[' | '{');
+    let start = line[..at].iter().rposition(apart).map_or(0, |index| index + 1);
+    let end = line[at..].iter().position(|c| matches!(c, ']' | '}')).map_or(line.len(), |index| at + index + 1);
+    let word = printable(&line[start..end].iter().collect::<String>());
+    let place = Place { column: start + 1, width: end - start, ..place };
+    Some((place, "in a list, a value with brackets must be in quotes".to_owned(), format!("write \"{word}\"")))
 }

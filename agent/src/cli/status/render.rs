@@ -1,7 +1,6 @@
 //! A status as text for people. Pure: the time comes in; names are the user's, so they are made printable.
 
 use super::super::output::{Paint, Tone, printable};
-use super::super::why;
 use crate::model::now::{Timestamp, spoken};
 use crate::model::reading::KernelState;
 use crate::model::status::{AppState, AppStatus, LeaseStatus, PhaseName, Status, StepState, StepStatus, VerdictName};
@@ -95,12 +94,15 @@ impl View {
 
     fn activity(self, status: &Status) -> Vec<String> {
         let activity = &status.activity;
-        let (verdict, tone) = match activity.verdict {
-            VerdictName::Active => ("active", Tone::Good),
-            VerdictName::Idle => ("idle", Tone::Quiet),
-            VerdictName::Unknown => ("unknown", Tone::Busy),
+        let tone = match activity.verdict {
+            VerdictName::Active => Tone::Good,
+            VerdictName::Idle => Tone::Quiet,
+            VerdictName::Unknown => Tone::Busy,
         };
-        let mut lines = vec![format!("{}  {}", self.paint.text(tone, verdict), clean(why::sentence(status)))];
+        // Before and after, the head has said it all.
+        let up = matches!(status.phase, PhaseName::Running | PhaseName::Notice);
+        let sentence = up.then(|| self.paint.text(tone, &clean(&activity.sentence)));
+        let mut lines: Vec<String> = sentence.into_iter().collect();
         lines.extend(activity.kernels.iter().map(|kernel| {
             let state = kernel_state(kernel.state);
             format!("kernel of {} ({}): {state}", clean(&kernel.name), clean(&kernel.app))

@@ -10,6 +10,9 @@
   el('to').value = to;
   el('refused').hidden = !el('why').textContent;
 
+  // To the same address, a navigation may be none: its fragment alone loads nothing.
+  const go = (where) => { if (here) location.replace(where); else location.reload(); };
+
   function refuse(why) {
     el('why').textContent = why.charAt(0).toUpperCase() + why.slice(1);
     el('refused').hidden = false;
@@ -21,7 +24,7 @@
   // A link that was used by this very browser: it is in already.
   function already(why) {
     return fetch(base + '_space/', { method: 'HEAD', cache: 'no-store' }).then((answer) => {
-      if (answer.ok) location.replace(base); else refuse(why);
+      if (answer.ok) go(base); else refuse(why);
     });
   }
 
@@ -33,7 +36,7 @@
       headers: { 'Content-Type': 'application/json', Accept: 'application/json' },
       body: JSON.stringify({ token: text, to: to }),
     }).then((answer) => answer.ok
-      ? answer.json().then((where) => location.replace(where.to))
+      ? answer.json().then((where) => go(where.to))
       : answer.text().then((why) => already(why.trim()))
     ).catch(() => refuse('the space cannot be reached just now'));
   }

@@ -16,7 +16,8 @@
     if (ms < 9950) return (ms / 1000).toFixed(1) + ' s';
     const s = Math.round(ms / 1000);
     if (s < 120) return s + ' s';
-    return Math.floor(s / 60) + ' min ' + (s % 60) + ' s';
+    if (s < 7200) return Math.floor(s / 60) + ' min ' + (s % 60) + ' s';
+    return Math.floor(s / 3600) + ' h ' + Math.floor(s % 3600 / 60) + ' min';
   }
 
   const PHASES = { booting: 'Starting', running: 'Running', notice: 'About to stop', stopping: 'Stopping', stopped: 'Stopped', failed: 'Failed' };
@@ -39,21 +40,30 @@
     }
   }
 
-  function row(state, name, kind, time, why) {
-    const item = document.createElement('li');
+  // Rows stay and only change, so that nothing flickers and what turns keeps turning.
+  const rows = new Map();
+  function row(key, state, name, kind, time, why) {
+    if (!rows.has(key)) {
+      const item = document.createElement('li');
+      const parts = ['mark', 'name', 'time', 'why'].map((part) => {
+        const node = document.createElement('span');
+        node.className = part;
+        item.append(node);
+        return node;
+      });
+      parts[1].append('', document.createElement('small'));
+      rows.set(key, { item, parts });
+    }
+    const { item, parts: [mark, label, clock, reason] } = rows.get(key);
+    const put = (node, text) => { if (node.textContent !== text) node.textContent = text; };
     item.dataset.state = state;
-    const part = (tag, name, text) => {
-      const node = document.createElement(tag);
-      if (name) node.className = name;
-      node.textContent = text;
-      return node;
-    };
-    const label = part('span', 'name', name);
-    label.append(part('small', '', kind));
-    const mark = part('span', 'mark', MARKS[state] || '');
     mark.title = state;
-    item.append(mark, label, part('span', 'time', time));
-    if (why) item.append(part('span', 'why', why));
+    put(mark, MARKS[state] || '');
+    put(label.firstChild, name);
+    put(label.lastChild, kind);
+    put(clock, time);
+    put(reason, why || '');
+    reason.hidden = !why;
     return item;
   }
 
@@ -64,10 +74,11 @@
   }
 
   function list() {
-    const rows = status.steps.map((step) => row(step.state, step.name, step.kind, stepTime(step), step.why));
-    for (const one of status.apps) rows.push(row(one.state, one.label, one.kind, STATES[one.state] || one.state, one.why));
-    el('list').replaceChildren(...rows);
-    show('work', rows.length > 0);
+    const items = status.steps.map((step) => row('step ' + step.name, step.state, step.name, step.kind, stepTime(step), step.why));
+    for (const one of status.apps) items.push(row('app ' + one.name, one.state, one.label, 'app', STATES[one.state] || one.state, one.why));
+    const shown = el('list').children;
+    if (items.length !== shown.length || items.some((item, at) => item !== shown[at])) el('list').replaceChildren(...items);
+    show('work', items.length > 0);
   }
 
   function progress() {
@@ -93,7 +104,16 @@
     if (status.phase !== 'notice') return;
     const end = status.activity.stops_at ? Date.parse(status.activity.stops_at) : 0;
     const left = end ? Math.max(0, end - Date.now()) : 0;
-    say('notice-text', upper(status.activity.sentence) + (end ? ' \u2014 it stops in ' + spoken(left) : ''));
+    say('notice-text', end ? 'It stops in ' + spoken(left) + ', unless you go on.' : 'It stops unless you go on.');
+  }
+
+  // On the space's own page, which stays: the way in.
+  function way() {
+    const own = status.apps.find((one) => one.state === 'ready' && /^\/(?!\/)/.test(one.base_path));
+    show('enter', !app && Boolean(own));
+    if (!own) return;
+    el('door').href = own.base_path;
+    say('door', 'Open ' + own.label);
   }
 
   function warnings() {
@@ -111,7 +131,8 @@
     say('phase', PHASES[status.phase] || status.phase);
     say('title', title());
     say('sentence', upper(status.sentence));
-    list(); progress(); failure(); notice(); warnings();
+    show('sentence', el('title').textContent !== upper(status.sentence));
+    list(); progress(); failure(); notice(); way(); warnings();
     say('footer', 'space-agent ' + status.agent.version);
   }
 
@@ -174,13 +195,19 @@
       .then(() => { button.disabled = false; });
   });
 
+  // Nobody answers: a stop that was announced is no failure.
+  function gone() {
+    const stopped = status && (status.phase === 'stopping' || status.phase === 'stopped');
+    show('lost', !stopped); show('bar', false); show('notice', false); show('work', !stopped && rows.size > 0);
+    say('phase', stopped ? 'Stopped' : 'Not reachable');
+    say('title', stopped ? 'This space has stopped' : 'No connection');
+    show('enter', false); show('sentence', true);
+    if (stopped) say('sentence', 'Once it is started again, this page comes back by itself.');
+  }
+
   setInterval(() => {
-    if (lostSince && Date.now() - lostSince > 3000) {
-      show('lost', true);
-      show('bar', false); show('notice', false);
-      say('phase', 'Not reachable');
-      say('title', status && (status.phase === 'stopping' || status.phase === 'stopped') ? 'This space has stopped' : 'No connection');
-    } else if (!lostSince) draw();
+    if (!lostSince) draw();
+    else if (Date.now() - lostSince > 3000) gone();
   }, 1000);
   connect();
 })();

@@ -136,7 +136,7 @@ pub(super) fn create(folder: &Path, python: &Candidate) -> Result<Stamp, String>
     if ended.status.success() {
         return Ok(stamp);
     }
-    let why = super::pip::explain(&ended.tail).unwrap_or_else(|| ended.tail.last().cloned().unwrap_or_default());
+    let why = super::pip::explain(&ended.tail, None).unwrap_or_else(|| ended.tail.last().cloned().unwrap_or_default());
     Err(format!("cannot make the environment {shown} with {}: {why}", python.path.display()))
 }
 
@@ -188,7 +188,7 @@ fn cannot_remove(path: &Path, error: &io::Error) -> String {
 
 fn new_id() -> String {
     let mut bytes = [0; 16];
-    // Without randomness the id is the same for all environments: then records fit too well, which costs a pip run less.
+    // Without randomness all environments have one id: then a record may fit one that was made anew.
     let _ = SystemRandom::new().fill(&mut bytes);
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

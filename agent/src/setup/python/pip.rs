@@ -24,21 +24,23 @@ pub(super) fn install(python: &Python, environment: &Path, home: &Path) -> Resul
     if ended.status.success() {
         return Ok(());
     }
-    let why = explain(&ended.tail).unwrap_or_else(|| last_words(&ended.tail));
+    let index = std::env::var("PIP_INDEX_URL").ok();
+    let why = explain(&ended.tail, index.as_deref().and_then(host)).unwrap_or_else(|| last_words(&ended.tail));
     Err(format!("cannot install packages into {}: {why}", output::spoken(environment, home)))
 }
 
 /// What went wrong and what to do, from pip's last lines; `None` if they are not known.
 ///
 /// The order matters: a package that is not there and an index that can't be reached end in the same words.
-pub(super) fn explain(tail: &[String]) -> Option<String> {
+/// `index` is the host of the package index, if it is known; newer pips tell it themselves.
+pub(super) fn explain(tail: &[String], index: Option<&str>) -> Option<String> {
     let find = |mark: &str| tail.iter().rev().find(|line| line.contains(mark)).map(String::as_str);
     let missing = find("No matching distribution found for");
     if missing.is_some() && find("(from versions: none)").is_none() {
         return missing.map(|line| no_version(line, find("require a different python version").is_some()));
     }
     if let Some((_, cause)) = NETWORK.iter().find(|(mark, _)| find(mark).is_some()) {
-        return Some(unreachable(cause, tail));
+        return Some(unreachable(cause, tail, index));
     }
     if let Some(line) = missing {
         let name = after(line, "No matching distribution found for");
@@ -112,8 +114,8 @@ fn no_version(line: &str, other_python: bool) -> String {
 }
 
 /// One sentence for an index that can't be reached, with its address if pip told it.
-fn unreachable(cause: &str, tail: &[String]) -> String {
-    let host = tail.iter().rev().find_map(|line| quoted_host(line));
+fn unreachable(cause: &str, tail: &[String], index: Option<&str>) -> String {
+    let host = tail.iter().rev().find_map(|line| quoted_host(line)).or(index);
     let index = host.map_or("the package index".to_owned(), |host| format!("the package index at {host}"));
     format!("cannot reach {index}: {cause}: check the network, a proxy (HTTPS_PROXY) or PIP_INDEX_URL")
 }
@@ -121,6 +123,12 @@ fn unreachable(cause: &str, tail: &[String]) -> String {
 /// `x.example` of `HTTPSConnection(host='x.example', port=443)`.
 fn quoted_host(line: &str) -> Option<&str> {
     line.split_once("host='")?.1.split_once('\'').map(|(host, _)| host)
+}
+
+/// `x.example:8080` of `https://alice:secret@x.example:8080/simple`.
+fn host(url: &str) -> Option<&str> {
+    let authority = url.split_once("://")?.1.split(['/', '?', '#']).next()?;
+    Some(authority.rsplit_once('@').map_or(authority, |(_, host)| host))
 }
 
 fn after<'a>(line: &'a str, mark: &str) -> &'a str {

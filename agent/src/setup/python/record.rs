@@ -7,8 +7,8 @@ use crate::model::now::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::UNIX_EPOCH;
 
 /// Records are small; whatever is larger is not one.
 const LIMIT: u64 = 64 * 1024;
@@ -33,8 +33,7 @@ impl Record {
     pub(super) fn read(path: &Path) -> Option<(Record, Timestamp)> {
         let about = fs::metadata(path).ok().filter(|about| about.len() <= LIMIT)?;
         let stored: Stored = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
-        let written = about.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
-        let at = Timestamp(u64::try_from(written.as_millis()).ok()?);
+        let at = Timestamp(u64::try_from(about.mtime() * 1000 + about.mtime_nsec() / 1_000_000).ok()?);
         (stored.sha256 == stored.record.checksum()).then_some((stored.record, at))
     }
 

@@ -7,7 +7,7 @@ ERROR: No matching distribution found for jupyterlabx";
 
 fn check(messages: &str, expected: &str) {
     let tail: Vec<String> = messages.lines().map(str::to_owned).collect();
-    let why = explain(&tail).unwrap_or_default();
+    let why = explain(&tail, None).unwrap_or_default();
     assert!(why.contains(expected), "{messages}\n-> {why}");
     assert!(!why.contains('\n') && !why.ends_with('.'), "{why}");
 }
@@ -96,6 +96,15 @@ ERROR: ResolutionImpossible: for help visit https://pip.pypa.io/en/latest/topics
     );
     check("/home/alice/.venv/bin/python: No module named pip", "the environment has no pip");
     let last = ["some words".to_owned(), "ERROR: what nobody has seen yet".to_owned(), "note".to_owned()];
-    assert_eq!(explain(&last), None);
+    assert_eq!(explain(&last, None), None);
     assert_eq!(last_words(&last), "what nobody has seen yet");
+}
+
+#[test]
+fn an_index_that_pip_does_not_name_is_named_from_the_environment_without_its_credentials() {
+    let index = host("https://alice:s3cr3t@pypi.corp.example:8443/simple?x");
+    assert_eq!(index, Some("pypi.corp.example:8443"));
+    let tail = ["... Failed to establish a new connection: [Errno 111] Connection refused".to_owned()];
+    let why = explain(&tail, index).unwrap();
+    assert!(why.starts_with("cannot reach the package index at pypi.corp.example:8443: "), "{why}");
 }

@@ -1,0 +1,427 @@
+//! Every good and every bad document: the exact messages, and that decoder and schema agree.
+//!
+//! `bad/*.yaml` are mistakes that people make; `bad/*.txt` beside them are what they read then, word for word.
+//! `UPDATE_SNAPSHOTS=1` rewrites these; a change of a message is then a diff to be read.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+use space_lifecycle::{Action, Mistakes, Mode, Read, default_space, plan, read, schema, to_json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+use std::time::Duration;
+
+/// Bad documents that the schema accepts or never sees, each with the reason.
+const DECODER_ONLY: &[(&str, &str)] = &[
+    ("app-names-twice", "unique names: a schema can't compare items"),
+    ("idle-notice-too-long", "one duration against another"),
+    ("needs-cycle", "the steps as a graph"),
+    ("needs-unknown", "a name against the names of the steps"),
+    ("open-to-all", "one field against another"),
+    ("python-packages-in-one", "two package names without a comma are a guess about meaning"),
+    ("durations-beyond-a-year", "a pattern can't compare numbers across units"),
+    ("app-base-paths-overlap", "one base path against another"),
+    ("app-name-is-reserved", "the path that follows from a name"),
+    ("git-folder-unnamed", "the folder that follows from a URL"),
+    ("step-names-twice", "unique names: a schema can't compare items"),
+    ("empty", "not a document: there is no tree to check"),
+    ("shell-script", "not a document: there is no tree to check"),
+    ("yaml-alias-bomb", "what aliases copy is unfolded before a schema sees it"),
+    ("yaml-at-sign", "not YAML: there is no tree to check"),
+    ("yaml-backslash", "not YAML: there is no tree to check"),
+    ("yaml-colon-in-script", "not YAML: there is no tree to check"),
+    ("yaml-dedent", "not YAML: there is no tree to check"),
+    ("yaml-duplicate-key", "JSON has no key twice"),
+    ("yaml-glob-as-alias", "not YAML: there is no tree to check"),
+    ("yaml-indentation", "not YAML: there is no tree to check"),
+    ("yaml-merge-key", "merge keys are YAML's, JSON has none"),
+    ("yaml-no-space-after-colon", "not YAML: there is no tree to check"),
+    ("yaml-package-with-extras", "not YAML: there is no tree to check"),
+    ("yaml-recursive-alias", "JSON has no aliases"),
+    ("yaml-tab", "not YAML: there is no tree to check"),
+    ("yaml-tag", "JSON has no tags"),
+    ("yaml-too-deep", "depth is bounded before a schema sees the tree"),
+    ("yaml-two-documents", "JSON has one document"),
+    ("yaml-unclosed-list", "not YAML: there is no tree to check"),
+    ("yaml-unclosed-quote", "not YAML: there is no tree to check"),
+    ("yaml-unknown-alias", "not YAML: there is no tree to check"),
+];
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// Name (without extension) to text of every `.yaml` in a folder.
+fn documents(name: &str) -> BTreeMap<String, String> {
+    let files = fs::read_dir(folder(name)).unwrap().map(|entry| entry.unwrap().path());
+    let yaml = files.filter(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    yaml.map(|path| (path.file_stem().unwrap().to_string_lossy().into_owned(), fs::read_to_string(&path).unwrap()))
+        .collect()
+}
+
+fn good_documents() -> BTreeMap<String, String> {
+    documents("tests/good").into_iter().chain(documents("configs")).collect()
+}
+
+fn check(text: &str) -> Result<Read, Mistakes> {
+    read(text, "space.yaml", Mode::Check)
+}
+
+fn validator() -> &'static jsonschema::Validator {
+    static VALIDATOR: LazyLock<jsonschema::Validator> =
+        LazyLock::new(|| jsonschema::draft202012::new(&schema()).unwrap());
+    &VALIDATOR
+}
+
+#[test]
+fn every_bad_document_has_its_exact_messages() {
+    let update = std::env::var_os("UPDATE_SNAPSHOTS").is_some();
+    let bad = documents("tests/bad");
+    assert!(bad.len() >= 40);
+    let mut wrong = Vec::new();
+    for (name, text) in &bad {
+        let said = match read(text, &format!("{name}.yaml"), Mode::Check) {
+            Ok(_) => panic!("{name}.yaml is accepted"),
+            Err(mistakes) => format!("{mistakes}\n"),
+        };
+        let file = folder("tests/bad").join(format!("{name}.txt"));
+        if update {
+            fs::write(&file, &said).unwrap();
+        } else if fs::read_to_string(&file).unwrap_or_default() != said {
+            wrong.push(format!("--- {name}.txt should now be:\n{said}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}\n(UPDATE_SNAPSHOTS=1 rewrites them)", wrong.join("\n"));
+}
+
+#[test]
+fn a_bad_document_is_bad_in_run_mode_too() {
+    for (name, text) in documents("tests/bad") {
+        let newer = name.contains("newer-in-check");
+        assert_eq!(read(&text, "space.yaml", Mode::Run).is_ok(), newer, "{name}");
+    }
+}
+
+#[test]
+fn every_good_document_is_accepted_by_decoder_and_schema() {
+    let good = good_documents();
+    let validator = validator();
+    assert!(good.len() >= 12);
+    for (name, text) in good {
+        check(&text).unwrap_or_else(|mistakes| panic!("{name}: {mistakes}"));
+        read(&text, "space.yaml", Mode::Run).unwrap();
+        let json = to_json(&text, "space.yaml").unwrap();
+        let refused: Vec<String> = validator.iter_errors(&json).map(|error| error.to_string()).collect();
+        assert!(refused.is_empty(), "the schema refuses {name}: {refused:?}");
+    }
+}
+
+#[test]
+fn the_schema_refuses_every_mistake_of_form() {
+    let validator = validator();
+    let decoder_only: BTreeMap<_, _> = DECODER_ONLY.iter().copied().collect();
+    let bad = documents("tests/bad");
+    for (name, text) in &bad {
+        let refused = to_json(text, "space.yaml").is_ok_and(|json| !validator.is_valid(&json));
+        let expected = !decoder_only.contains_key(name.as_str());
+        assert_eq!(refused, expected, "{name}: refused by the schema: {refused}, expected: {expected}");
+    }
+    let known: BTreeSet<&str> = bad.keys().map(String::as_str).collect();
+    for (name, reason) in DECODER_ONLY {
+        assert!(known.contains(name), "there is no {name}.yaml ({reason})");
+    }
+}
+
+/// One slip at a time, where a document with several would hide that the schema misses one.
+#[test]
+fn decoder_and_schema_agree_on_single_fields() {
+    let validator = validator();
+    let agree = |text: &str| {
+        let json = to_json(text, "space.yaml").unwrap();
+        assert_eq!(check(text).is_ok(), validator.is_valid(&json), "{text}\n{:?}", check(text).err());
+    };
+    let values = [
+        "~",
+        "1",
+        "0",
+        "-1",
+        "1.5",
+        "true",
+        "text",
+        "''",
+        "[]",
+        "{}",
+        "[a]",
+        "{ a: b }",
+        "5m",
+        "0s",
+        "05m",
+        "600s",
+        "601s",
+        "11m",
+        "10m",
+        "never",
+        "a b",
+        "/",
+        "/a/",
+        "a/",
+        "//",
+        "/a//b/",
+        "/./",
+        "..",
+        "a/../b",
+        "./a",
+        "a/..b",
+        "/etc",
+        "~/a",
+        ".",
+        "./",
+        ".space-agent",
+        "./.space-agent/x",
+        "a/.space-agent",
+        "app",
+        "start",
+        "token",
+        "open",
+        "exit",
+        "shared",
+        "image",
+        "'1'",
+        "'1.0'",
+        "'1.01'",
+        "'2.0'",
+        "'1.'",
+        "65536",
+        "'127.0.0.1:1'",
+        "'127.0.0.1:65536'",
+        "'::1:1'",
+        "'[::1]:1'",
+        "'1.2.3:4'",
+        "'01.2.3.4:5'",
+        "'127.0.0.1:080'",
+        "'https://a'",
+        "'https://a/'",
+        "'a:b'",
+        "'a::b'",
+        "'a://b'",
+        "'-a'",
+        "'A_B'",
+        "'a-'",
+        "'a.git'",
+        "'x@y:z'",
+        "'x@-y:z'",
+        "[run]",
+        "['']",
+        "[1]",
+        "['a', '']",
+        "{ command: [a] }",
+        "{ path: /a }",
+        "{ max: 3 }",
+        "{ A: a }",
+        "{ A-B: a }",
+        "{ SPACE_AGENT_X: a }",
+        "{ url: a/b }",
+        "{ packages: [a] }",
+        "{ directory: a }",
+        "\"a\\nb\"",
+        "\"a\\x01b\"",
+        "\"a\\0b\"",
+        "\"a\\x7fb\"",
+        "[\"a\\0b\"]",
+    ];
+    for field in ["version", "apps", "space", "user", "storage", "lifecycle", "idle", "front_door", "stop", "agent"] {
+        for value in values {
+            let version = if field == "version" { "" } else { "version: 1\n" };
+            agree(&format!("{version}{field}: {value}\n"));
+        }
+    }
+    let parents = [
+        ("space", "", &["name", "domain", "owner", "sharing"][..]),
+        ("user", "uid: 1, ", &["name", "gid", "home", "sudo"]),
+        ("storage", "", &["home"]),
+        ("idle", "", &["shutdown", "notice", "action", "kernels", "blind_after", "lease_max"]),
+        ("front_door", "", &["listen", "base_path", "sign_in", "hosts", "origins"]),
+        ("stop", "", &["deadline"]),
+        ("agent", "", &["restart"]),
+    ];
+    for (parent, rest, fields) in parents {
+        for (field, value) in fields.iter().flat_map(|field| values.map(|value| (field, value))) {
+            agree(&format!("version: 1\n{parent}: {{ {rest}{field}: {value} }}\n"));
+        }
+    }
+    let items = [
+        (
+            "lifecycle: { steps: [{ name: n, run: a, FIELD: VALUE }] }",
+            &["on", "blocks", "timeout", "on_failure", "env"][..],
+        ),
+        ("lifecycle: { steps: [{ name: n, FIELD: VALUE }] }", &["run", "git", "python"]),
+        ("lifecycle: { steps: [{ run: a, FIELD: VALUE }] }", &["name"]),
+        ("lifecycle: { steps: [{ name: n, git: { url: a/b, FIELD: VALUE } }] }", &["ref", "into"]),
+        ("lifecycle: { steps: [{ name: n, git: { into: f, FIELD: VALUE } }] }", &["url"]),
+        ("lifecycle: { steps: [{ name: n, python: { FIELD: VALUE } }] }", &["packages", "requirements", "environment"]),
+        ("apps: [{ kind: jupyterlab, FIELD: VALUE }]", &["name", "base_path", "env", "environment", "port"]),
+        ("apps: [{ kind: command, FIELD: VALUE }]", &["command"]),
+        ("apps: [{ kind: command, command: [a], FIELD: VALUE }]", &["port", "socket", "strip_base_path", "ready"]),
+        ("agent: { restart: { FIELD: VALUE } }", &["max", "within"]),
+    ];
+    for (text, fields) in items {
+        for (field, value) in fields.iter().flat_map(|field| values.map(|value| (field, value))) {
+            agree(&format!("version: 1\n{}\n", text.replace("FIELD", field).replace("VALUE", value)));
+        }
+    }
+}
+
+#[test]
+fn no_document_is_jupyterlab_yaml_that_only_observes() {
+    let text = &documents("configs")["jupyterlab"];
+    let mut written = check(text).unwrap();
+    assert_eq!(written.warnings, []);
+    written.space.idle.action = Action::Observe;
+    assert_eq!(written.space, default_space());
+}
+
+#[test]
+fn steps_come_after_what_they_need_and_otherwise_as_written() {
+    let space = check(&good_documents()["steps-out-of-order"]).unwrap().space;
+    let names: Vec<&str> = space.steps.iter().map(|step| step.name.as_str()).collect();
+    assert_eq!(names, ["report", "data", "deps", "train"]);
+}
+
+#[test]
+fn the_notice_is_five_minutes_or_a_quarter_of_a_short_timeout() {
+    let notice =
+        |shutdown| check(&format!("version: 1\napps: []\nidle: {{ shutdown: {shutdown} }}")).unwrap().space.idle.notice;
+    assert_eq!(notice("60m"), Duration::from_secs(300));
+    assert_eq!(notice("8m"), Duration::from_secs(120));
+    assert_eq!(notice("never"), Duration::from_secs(300));
+}
+
+#[test]
+fn below_a_base_path_the_first_app_owns_it() {
+    let space = check(&good_documents()["below-a-base-path"]).unwrap().space;
+    let apps: Vec<_> = space.apps.iter().map(|app| (app.name.as_str(), app.base_path.as_str())).collect();
+    assert_eq!(apps, [("default", "/"), ("second", "/second/"), ("command", "/command/")]);
+    let paths: Vec<_> = plan::boot_plan(&space).apps.into_iter().map(|app| app.path).collect();
+    assert_eq!(paths, ["/notebook/team/alice/", "/notebook/team/alice/second/", "/notebook/team/alice/command/"]);
+}
+
+#[test]
+fn an_older_agent_drops_a_newer_field_with_a_warning_and_only_where_that_is_harmless() {
+    let text =
+        "version: \"1.4\"\napps: [{ kind: jupyterlab, gpu: 1 }]\nidle: { grace: 5m }\nhibernate: { after: 2h }\n";
+    let dropped = read(text, "space.yaml", Mode::Run).unwrap();
+    let fields: Vec<&str> = dropped.warnings.iter().map(|warning| warning.field.as_str()).collect();
+    assert_eq!(fields, ["apps[0].gpu", "idle.grace", "hibernate"]);
+    assert_eq!(check(text).unwrap_err().mistakes.len(), 3);
+    let refused = |field: &str| {
+        let text = format!("version: \"1.4\"\napps: []\n{field}\n");
+        assert!(read(&text, "space.yaml", Mode::Run).is_err(), "{field}");
+    };
+    refused("front_door: { gate: open }");
+    refused("storage: { home: { directory: ./home, format: if-blank } }");
+    refused("storage: { home: { directory: ./home, wipe: true } }");
+    refused("user: { name: alice, groups: [docker] }");
+    refused("locked: [idle.shutdown]");
+    assert!(read("version: 1\napps: []\nhibernate: {}\n", "space.yaml", Mode::Run).is_err());
+}
+
+#[test]
+fn what_is_allowed_and_hardly_meant_is_warned_of() {
+    let warnings = |text: &str| {
+        let warnings = check(text).unwrap().warnings;
+        warnings.into_iter().map(|warning| format!("{}: {}", warning.what, warning.remedy)).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        warnings("version: 1\n"),
+        ["the document has no app, so there will be nothing to open: \
+          add `apps: [{ kind: jupyterlab }]`, or `apps: []` if none is meant"]
+    );
+    let late = "version: 1\nlifecycle: { steps: [{ name: deps, python: { packages: [jupyterlab] } }] }\n\
+                apps: [{ kind: jupyterlab, environment: .venv }]\n";
+    assert_eq!(
+        warnings(late),
+        ["the app \"default\" starts from an environment that it doesn't wait for: \
+          add `blocks: app` to the step \"deps\""]
+    );
+}
+
+#[test]
+fn a_boot_plan_reads_well() {
+    let space = check(&good_documents()["everything"]).unwrap().space;
+    let said = plan::boot_plan(&space).to_string();
+    snapshot("tests/boot-plan.txt", &said);
+}
+
+fn snapshot(file: &str, said: &str) {
+    let path = folder(file);
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        fs::write(&path, format!("{said}\n")).unwrap();
+    }
+    assert_eq!(
+        fs::read_to_string(&path).unwrap_or_default(),
+        format!("{said}\n"),
+        "UPDATE_SNAPSHOTS=1 rewrites {file}"
+    );
+}
+
+#[test]
+fn a_huge_document_is_refused_and_a_wrong_one_stays_short() {
+    let huge = format!("version: 1\nx-pad: {}\n", "a".repeat(1 << 20));
+    assert!(check(&huge).unwrap_err().mistakes[0].what.contains("bytes"));
+    let wrong: String = (0..5000).map(|index| format!("field{index}: 1\n")).collect();
+    let mistakes = check(&format!("version: 1\n{wrong}")).unwrap_err();
+    assert_eq!((mistakes.mistakes.len(), mistakes.more), (100, 4900));
+}
+
+mod arbitrary {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ESCAPE: char = '\u{1b}';
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn no_text_makes_it_panic(text in ".{0,200}", mode in prop_oneof![Just(Mode::Check), Just(Mode::Run)]) {
+            let _ = read(&text, "space.yaml", mode).map_err(|mistakes| mistakes.to_string());
+        }
+
+        #[test]
+        fn no_yaml_like_text_makes_it_panic(
+            lines in prop::collection::vec("( {0,8})(- )?(version|apps|kind|run|steps|idle|[a-z&*!|>%@?]{1,4})?(:)?( )?([\\[\\]{}\",'#&*|>-]|1|5m|\t|é|\u{202e}){0,4}", 0..20),
+        ) {
+            let _ = read(&lines.join("\n"), "space.yaml", Mode::Check).map_err(|mistakes| mistakes.to_string());
+        }
+
+        #[test]
+        fn no_slip_in_a_good_document_makes_it_panic(
+            which in 0..1000_usize,
+            edits in prop::collection::vec((0..4000_usize, 0..6_usize, "[ -~\n\t]{0,6}|é|\u{1b}"), 1..4),
+        ) {
+            let good: Vec<String> = good_documents().into_values().collect();
+            let mut text: Vec<char> = good[which % good.len()].chars().collect();
+            for (at, removed, inserted) in edits {
+                let start = at % (text.len() + 1);
+                let end = (start + removed).min(text.len());
+                text.splice(start..end, inserted.chars());
+            }
+            let text: String = text.into_iter().collect();
+            match check(&text) {
+                Ok(read) => {
+                    let _ = plan::boot_plan(&read.space).to_string();
+                    let json = to_json(&text, "space.yaml").unwrap();
+                    prop_assert!(validator().is_valid(&json), "the decoder accepts what the schema refuses:\n{text}");
+                }
+                Err(mistakes) => {
+                    prop_assert!(!mistakes.mistakes.is_empty());
+                    for mistake in &mistakes.mistakes {
+                        prop_assert!(mistake.line >= 1 && mistake.column >= 1 && !mistake.remedy.is_empty());
+                    }
+                    prop_assert!(!mistakes.to_string().contains(ESCAPE), "an escape reaches the terminal");
+                }
+            }
+        }
+    }
+}
