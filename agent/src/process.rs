@@ -20,7 +20,7 @@ use crate::sys::link::{ToAgent, ToInit};
 use crate::sys::stop::Stop;
 use ending::Ending;
 use nix::sys::signal::Signal;
-use output::Output;
+use output::{Output, Source};
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
@@ -210,7 +210,7 @@ impl Room {
         let tail = output::Tail::default();
         let (output, inner, filled, child) = (self.output.clone(), self.inner.clone(), tail.clone(), child.to_owned());
         self.tasks.spawn(async move {
-            output.read(log_name(&child), fd, filled).await;
+            output.read(Source::of(&child), fd, filled).await;
             // The room is gone only when everything ends.
             let _ = inner.send(Inside::Closed { child }).await;
         });
@@ -341,10 +341,4 @@ impl Room {
         // The hall is gone only when everything ends.
         let _ = self.news.send(news).await;
     }
-}
-
-/// `step/deps` and `app/default#3` log to `deps` and `default`.
-fn log_name(child: &str) -> String {
-    let name = child.split_once('/').map_or(child, |(_, name)| name);
-    name.split('#').next().unwrap_or(name).to_owned()
 }

@@ -10,7 +10,7 @@ mod parts;
 mod steps;
 mod values;
 
-use crate::mistake::{Collected, Mistake, Mistakes, Place, Source, printable, quoted};
+use crate::mistake::{Collected, Mistake, Mistakes, Place, Source, key_text, printable, quoted};
 use crate::space::Space;
 use crate::suggest::{any_of, nearest};
 use crate::tree::{self, Entry, Node, Value};
@@ -86,7 +86,7 @@ impl<'n> At<'n> {
     }
 
     fn join(&self, key: &str) -> String {
-        let key = printable(key);
+        let key = key_text(key);
         if self.field.is_empty() { key } else { format!("{}.{key}", self.field) }
     }
 }
@@ -125,11 +125,17 @@ impl Decoder<'_> {
     }
 
     fn fail_at(&mut self, place: Place, field: &str, what: impl Into<String>, remedy: impl Into<String>) {
+        if self.mistakes.counted() {
+            return;
+        }
         let mistake = self.sources[place.document].mistake(place, field, what.into(), remedy.into());
         self.mistakes.add(place, mistake);
     }
 
     fn warn(&mut self, place: Place, field: &str, what: impl Into<String>, remedy: impl Into<String>) {
+        if self.warnings.counted() {
+            return;
+        }
         let warning = self.sources[place.document].mistake(place, field, what.into(), remedy.into());
         self.warnings.add(place, warning);
     }
@@ -173,6 +179,9 @@ impl Decoder<'_> {
         if self.mode == Mode::Run && self.newer && !objects.iter().any(|object| object.strict) {
             let what = format!("{} is not known to this version of the agent and is ignored", quoted(&entry.key));
             return self.warn(entry.place, &field, what, "update the agent to the document's version");
+        }
+        if self.mistakes.counted() {
+            return;
         }
         let what = format!("{} has no field {}", objects.last().map_or("", |object| object.title), quoted(&entry.key));
         let remedy = remedy_for_field(&entry.key, objects);

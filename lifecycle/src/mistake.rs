@@ -65,7 +65,7 @@ impl fmt::Display for Mistakes {
         let file = self.mistakes.first().map_or("the document", |mistake| mistake.file.as_str());
         write!(f, "{count} {noun} in {file}")?;
         if self.more > 0 {
-            write!(f, " (the first {} are shown)", self.mistakes.len())?;
+            write!(f, " ({} are shown)", self.mistakes.len())?;
         }
         Ok(())
     }
@@ -103,16 +103,14 @@ impl<'t> Source<'t> {
 
     /// The mistake at `place`, with its excerpt.
     pub(crate) fn mistake(&self, place: Place, field: &str, what: String, remedy: String) -> Mistake {
-        let line: Vec<char> = self.line(place.line).chars().collect();
-        let start = (place.column - 1).min(line.len());
-        let (excerpt, caret) = excerpt(&line, start, place.width);
+        let (excerpt, caret) = excerpt(self.line(place.line), place.column - 1, place.width);
         Mistake {
             file: printable(self.name),
             line: place.line,
             column: place.column,
-            field: field.to_owned(),
-            what,
-            remedy,
+            field: shortened(field, 200),
+            what: shortened(&what, 400),
+            remedy: shortened(&remedy, 400),
             excerpt,
             caret,
         }
@@ -120,17 +118,23 @@ impl<'t> Source<'t> {
 }
 
 /// The part of a line around the place that fits, and where the place lies in it.
-fn excerpt(line: &[char], start: usize, width: usize) -> (String, (usize, usize)) {
-    let from = if line.len() <= EXCERPT || start < EXCERPT * 2 / 3 { 0 } else { start - EXCERPT / 3 };
-    let to = line.len().min(from + EXCERPT);
-    let mut shown = without_credentials(&line[from..to].iter().map(|&c| printable_char(c)).collect::<String>());
+fn excerpt(line: &str, start: usize, width: usize) -> (String, (usize, usize)) {
+    let length = line.chars().count();
+    let start = start.min(length);
+    let from = if length <= EXCERPT || start < EXCERPT * 2 / 3 { 0 } else { start - EXCERPT / 3 };
+    let to = length.min(from + EXCERPT);
+    // Credentials are looked for from well before the part that is shown: it may begin inside of some.
+    let around = from.saturating_sub(2000);
+    let part: String = line.chars().skip(around).take(to - around + 2000).collect();
+    let part = without_credentials(&part);
+    let mut shown: String = part.chars().skip(from - around).take(to - from).map(printable_char).collect();
     shown.truncate(shown.trim_end().len());
     let mut caret = start - from;
     if from > 0 {
         shown.insert(0, '…');
         caret += 1;
     }
-    if to < line.len() {
+    if to < length {
         shown.push('…');
     }
     let left = shown.chars().count().saturating_sub(caret).max(1);
@@ -150,6 +154,15 @@ pub(crate) fn quoted(text: &str) -> String {
 /// As [`quoted`], without the quotes.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().map(printable_char).collect()
+}
+
+/// A key as a part of a field path.
+pub(crate) fn key_text(key: &str) -> String {
+    shortened(&printable(key), 60)
+}
+
+fn shortened(text: &str, most: usize) -> String {
+    if text.chars().nth(most).is_none() { text.to_owned() } else { text.chars().take(most).chain(['…']).collect() }
 }
 
 /// What stands before the `@` of http URLs becomes stars, one for one: documents carry passwords, messages must not.
@@ -179,6 +192,7 @@ fn printable_char(c: char) -> char {
 /// Mistakes as they come in: bounded, each once, however large and wrong a document is.
 #[derive(Debug, Default)]
 pub(crate) struct Collected {
+    /// The first ones, as many as are kept.
     found: Vec<(Place, Mistake)>,
     more: usize,
 }
@@ -189,11 +203,16 @@ impl Collected {
         if self.found.iter().any(|(other, known)| *other == place && known.what == mistake.what) {
             return;
         }
-        if self.found.len() < KEPT {
+        if !self.counted() {
             self.found.push((place, mistake));
-        } else {
-            self.more += 1;
         }
+    }
+
+    /// As many mistakes as are kept were found already: counts one more instead of having it made.
+    pub(crate) fn counted(&mut self) -> bool {
+        let full = self.found.len() >= KEPT;
+        self.more += usize::from(full);
+        full
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -212,7 +231,7 @@ mod tests {
 
     #[test]
     fn an_excerpt_of_a_long_line_keeps_the_place_in_sight() {
-        let line: Vec<char> = format!("{}HERE{}", "a".repeat(300), "b".repeat(300)).chars().collect();
+        let line = format!("{}HERE{}", "a".repeat(300), "b".repeat(300));
         let (shown, (start, width)) = excerpt(&line, 300, 4);
         assert_eq!(shown.chars().skip(start).take(width).collect::<String>(), "HERE");
         assert!(shown.starts_with('…') && shown.ends_with('…') && shown.chars().count() <= EXCERPT + 2);

@@ -73,7 +73,7 @@ pub struct Step {
     pub blocks: Blocks,
     /// Default 10 minutes.
     pub timeout: Duration,
-    /// Default `recovery`.
+    /// Default `recovery` if the app waits for the step, else `continue`.
     pub on_failure: OnFailure,
     pub env: BTreeMap<String, String>,
 }
@@ -245,6 +245,16 @@ impl App {
         match self.kind {
             AppKind::Jupyterlab(_) => "jupyterlab",
             AppKind::Command(_) => "command",
+        }
+    }
+}
+
+impl OnFailure {
+    /// What holds if nothing is written: a space that opens without waiting for a step does not end for want of it.
+    pub fn usual(blocks: Blocks) -> OnFailure {
+        match blocks {
+            Blocks::App => OnFailure::Recovery,
+            Blocks::Nothing => OnFailure::Continue,
         }
     }
 }

@@ -4,7 +4,7 @@
 //! not text, several documents in a file. Size, depth and what aliases may copy are bounded, so that a hostile document
 //! costs no more than its text.
 
-use crate::mistake::{Collected, Mistakes, Place, Source, printable, quoted};
+use crate::mistake::{Collected, Mistakes, Place, Source, key_text, quoted};
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput};
 
 mod syntax;
@@ -315,14 +315,14 @@ impl<'t> Builder<'_, 't> {
             }
             let key = self.node(event, span, depth + 1)?;
             let (event, span) = self.next()?;
-            self.path.push(format!(".{}", printable(key.raw())));
+            self.path.push(format!(".{}", key_text(key.raw())));
             let value = self.node(event, span, depth + 1)?;
             self.path.pop();
             let Value::Scalar { text, .. } = key.value else {
                 self.mistake(key.place, "a key must be text", "quote the value if it begins with [ or {");
                 continue;
             };
-            self.path.push(format!(".{}", printable(&text)));
+            self.path.push(format!(".{}", key_text(&text)));
             if text == "<<" {
                 let remedy = "write the fields out, or let an alias be the whole value: `env: *common`";
                 self.mistake(key.place, "merge keys (`<<`) are not read", remedy);
@@ -343,6 +343,9 @@ impl<'t> Builder<'_, 't> {
     }
 
     fn mistake(&mut self, place: Place, what: impl Into<String>, remedy: impl Into<String>) {
+        if self.mistakes.counted() {
+            return;
+        }
         // Far down only the depth is of interest.
         let field = self.path[..self.path.len().min(12)].concat();
         let field = field.trim_start_matches('.');

@@ -115,7 +115,7 @@ pub struct Step {
     pub blocks: Option<Blocks>,
     /// Default: 10m.
     pub timeout: Option<PositiveDuration>,
-    /// Default: recovery.
+    /// Default: recovery if the app waits for the step, else continue.
     pub on_failure: Option<OnFailure>,
     pub env: Option<Env>,
 }

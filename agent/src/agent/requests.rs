@@ -25,6 +25,11 @@ impl Hall {
                 let _ = reply.send(if known { Ok(()) } else { Err(missing()) });
             }
             control::Request::Stop { reason, force, by, reply } => {
+                if !self.space.up() {
+                    // It is on its way out already.
+                    let _ = reply.send(Ok(()));
+                    return Ok(());
+                }
                 let busy = self.space.busy();
                 if !force && !busy.is_empty() {
                     let _ = reply.send(Err(still_busy(&busy)));

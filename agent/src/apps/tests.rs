@@ -1,3 +1,5 @@
+//! What each kind of app becomes in its place.
+
 use super::*;
 use space_lifecycle::{Command, JupyterLab};
 

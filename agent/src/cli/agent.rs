@@ -19,6 +19,7 @@ use tokio::time::timeout;
 /// For connecting, and for each answer up to its body; longer than the 5 s after which the agent itself gives up on its
 /// hall, so that its reason is heard. Streams may then take as long as they like.
 const DEADLINE: Duration = Duration::from_secs(8);
+const KNOCK: Duration = Duration::from_secs(1);
 const ANSWER_MAX: usize = 4 << 20;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,17 @@ pub(super) struct Agent {
 }
 
 impl Agent {
+    /// Connects and does nothing: whether somebody listens, and may be talked to.
+    pub(super) async fn knock(&self) -> Result<(), ErrorKind> {
+        let connected = timeout(KNOCK, connect(&self.socket)).await.map_err(|_| ErrorKind::TimedOut)?;
+        connected.map(drop).map_err(|error| error.kind())
+    }
+
+    /// Only a missing or a dead socket is nobody: one that is full or hangs still has an owner.
+    pub(super) async fn listens(&self) -> bool {
+        !matches!(self.knock().await, Err(ErrorKind::NotFound | ErrorKind::ConnectionRefused))
+    }
+
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         let response = self.send(Method::GET, path, None).await?;
         self.read(response).await
@@ -178,11 +190,6 @@ impl Lines {
             }
         }
     }
-}
-
-/// True if somebody listens on this socket.
-pub(super) async fn answers(socket: &Path) -> bool {
-    timeout(Duration::from_secs(1), connect(socket)).await.is_ok_and(|stream| stream.is_ok())
 }
 
 async fn connect(socket: &Path) -> io::Result<UnixStream> {

@@ -1,6 +1,6 @@
 //! `stop`: asks when kernels are busy, and waits until nothing is left.
 
-use super::agent::{Agent, answers};
+use super::agent::Agent;
 use super::failure::Failure;
 use super::output::Output;
 use super::{Surroundings, Target, find};
@@ -80,7 +80,7 @@ fn visible_init(pid: i32) -> Option<Process> {
 
 /// Until nobody listens and init is gone. Looks every 50 ms: both ends are somebody else's to close.
 async fn gone(agent: &Agent, init: Option<Process>) {
-    while answers(&agent.socket).await || init.is_some_and(tree::alive) {
+    while agent.listens().await || init.is_some_and(tree::alive) {
         sleep(POLL).await;
     }
 }

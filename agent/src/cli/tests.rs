@@ -119,8 +119,8 @@ async fn called(live: &Live, line: &str) -> (Result<u8, Failure>, String) {
 #[tokio::test]
 async fn the_commands_say_what_the_space_does() {
     let live = Live::new("cli");
-    live.append("deps", "one\ntwo\n");
-    live.append("default", "hello\n");
+    live.append("steps/deps", "one\ntwo\n");
+    live.append("apps/default", "hello\n");
     for (line, printed) in [
         ("why", "the space boots\n"),
         ("logs deps", "one\ntwo\n"),
@@ -172,10 +172,10 @@ async fn stop_waits_until_nobody_answers() {
 #[tokio::test]
 async fn followed_logs_and_a_watched_status_end_with_the_space() {
     let live = Live::new("follows");
-    live.append("deps", "one\n");
+    live.append("steps/deps", "one\n");
     let ending = async {
         tokio::time::sleep(Duration::from_millis(400)).await;
-        live.append("default", "bye\n");
+        live.append("apps/default", "bye\n");
         live.change(|status| {
             status.sentence = "it stops".to_owned();
             status.phase = PhaseName::Stopping;
@@ -199,4 +199,15 @@ async fn keep_passes_the_exit_code_of_its_command_on() {
     }
     assert_eq!(called(&live, "keep -- /nonexistent/x").await.0.unwrap_err().code, 127);
     assert_eq!(called(&live, "keep -- /etc/hostname").await.0.unwrap_err().code, 126);
+}
+
+#[tokio::test]
+async fn a_space_is_found_by_its_run_folder_and_its_name() {
+    let live = Live::new("found");
+    let folder = live.folder.display().to_string();
+    let env = |name: &str| (name == "SPACE_AGENT_RUN").then(|| folder.clone());
+    let surroundings = Surroundings { env: &env, uid: 0, interactive: false };
+    let named = |name: &str| Target { space: Some(name.to_owned()) };
+    assert_eq!(find::agent(&named("lab"), &surroundings).await.unwrap().socket, live.socket());
+    assert_eq!(find::agent(&named("other-space"), &surroundings).await.unwrap_err().code, 69);
 }

@@ -52,19 +52,21 @@ impl Logs {
 
     /// The body of an answer. Output that doesn't exist yet is empty output.
     pub(super) async fn body(&self, of: Of, tail: Option<u32>, follow: Option<Follow>) -> Result<Body, Problem> {
-        let path = self.folder.join(format!("{}.log", of.name()));
+        let path = self.folder.join(of.file());
         let following = follow.is_some();
         let opened = blocking(&self.permits, move || Cursor::open(&path, tail, following)).await;
-        let cursor = opened.map_err(|error| unreadable(&self.folder, of.name(), &error))?;
+        let cursor = opened.map_err(|error| unreadable(&self.folder.join(of.file()), &error))?;
         let reader = Reader { cursor, of, permits: self.permits.clone(), follow, last_look: false };
         Ok(Body::from_stream(stream::try_unfold(reader, Reader::next)))
     }
 }
 
 impl Of {
-    fn name(&self) -> &str {
+    /// Within the log folder. A step and an app may have the same name.
+    fn file(&self) -> PathBuf {
         match self {
-            Of::Step(name) | Of::App(name) => name,
+            Of::Step(name) => Path::new("steps").join(format!("{name}.log")),
+            Of::App(name) => Path::new("apps").join(format!("{name}.log")),
         }
     }
 
@@ -107,7 +109,9 @@ impl Reader {
                 Ok((read, cursor))
             })
             .await
-            .inspect_err(|error| tracing::warn!(of = self.of.name(), %error, "cannot read a log any further"))?;
+            .inspect_err(
+                |error| tracing::warn!(log = %self.of.file().display(), %error, "cannot read a log any further"),
+            )?;
             self.cursor = cursor;
             if !read.is_empty() {
                 return Ok(Some((Bytes::from(read), self)));
@@ -141,6 +145,6 @@ async fn blocking<T: Send + 'static>(
     timeout(READ_DEADLINE, done).await.unwrap_or_else(|_| Err(late()))
 }
 
-fn unreadable(folder: &Path, name: &str, error: &io::Error) -> Problem {
-    Problem::unavailable(format!("cannot read {}: {error}", folder.join(format!("{name}.log")).display()))
+fn unreadable(path: &Path, error: &io::Error) -> Problem {
+    Problem::unavailable(format!("cannot read {}: {error}", path.display()))
 }

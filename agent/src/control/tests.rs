@@ -31,7 +31,8 @@ impl Live {
         let agent_uid = crate::sys::account::own().0;
         let folder = std::env::temp_dir().join(format!("space-agent-control-{test}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
-        fs::create_dir(&folder).unwrap();
+        fs::create_dir_all(folder.join("steps")).unwrap();
+        fs::create_dir(folder.join("apps")).unwrap();
         let (status, receiver) = watch::channel(Arc::new(status()));
         let (requests, inbox) = mpsc::channel(4);
         let (switch, stop) = stop();
@@ -376,11 +377,11 @@ impl Lines {
 async fn a_log_is_told_whole_or_from_its_last_lines() {
     let live = Live::new("log");
     assert_eq!(live.get("/v1/steps/deps/log").await, (StatusCode::OK, json!("")));
-    live.append("deps", "first\nsecond\nthird\n");
+    live.append("steps/deps", "first\nsecond\nthird\n");
     assert_eq!(live.get("/v1/steps/deps/log").await, (StatusCode::OK, json!("first\nsecond\nthird\n")));
     assert_eq!(live.get("/v1/steps/deps/log?tail=2").await, (StatusCode::OK, json!("second\nthird\n")));
     assert_eq!(live.get("/v1/apps/default/log?tail=2").await, (StatusCode::OK, json!("")));
-    std::os::unix::fs::symlink("/etc/hostname", live.folder.join("default.log")).unwrap();
+    std::os::unix::fs::symlink("/etc/hostname", live.folder.join("apps/default.log")).unwrap();
     let (code, problem) = live.get("/v1/apps/default/log").await;
     assert_eq!(code, 503);
     assert!(problem["detail"].as_str().unwrap().ends_with("default.log: not a plain file"), "{problem}");
@@ -389,17 +390,17 @@ async fn a_log_is_told_whole_or_from_its_last_lines() {
 #[tokio::test]
 async fn a_followed_step_log_goes_through_rotation_and_ends_with_the_step() {
     let live = Live::new("follow");
-    live.append("deps", "zero\none\n");
+    live.append("steps/deps", "zero\none\n");
     let mut lines = Lines::new(live.send(Method::GET, "/v1/steps/deps/log?follow=true&tail=1", "").await);
     assert_eq!(lines.next().await.as_deref(), Some("one"));
-    live.append("deps", "two\n");
+    live.append("steps/deps", "two\n");
     assert_eq!(lines.next().await.as_deref(), Some("two"));
-    live.append("deps", "three\n");
-    fs::rename(live.folder.join("deps.log"), live.folder.join("deps.log.1")).unwrap();
-    live.append("deps", "four\n");
+    live.append("steps/deps", "three\n");
+    fs::rename(live.folder.join("steps/deps.log"), live.folder.join("steps/deps.log.1")).unwrap();
+    live.append("steps/deps", "four\n");
     assert_eq!(lines.next().await.as_deref(), Some("three"));
     assert_eq!(lines.next().await.as_deref(), Some("four"));
-    live.append("deps", "last\n");
+    live.append("steps/deps", "last\n");
     live.change(|status| status.steps[0].state = StepState::Done);
     assert_eq!(lines.next().await.as_deref(), Some("last"));
     assert_eq!(lines.next().await, None);
@@ -410,7 +411,7 @@ async fn told_to_stop_the_room_ends_its_streams_and_itself() {
     let mut live = Live::new("stop");
     let mut lines = Lines::new(live.send(Method::GET, "/v1/apps/default/log?follow=true", "").await);
     let idle = UnixStream::connect(live.socket()).await.unwrap();
-    live.append("default", "bye\n");
+    live.append("apps/default", "bye\n");
     live.switch.stop();
     assert_eq!(lines.next().await.as_deref(), Some("bye"));
     assert_eq!(lines.next().await, None);

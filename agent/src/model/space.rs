@@ -318,3 +318,6 @@ impl Space {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

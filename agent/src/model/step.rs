@@ -55,7 +55,11 @@ pub fn next(steps: &[Step], runs: &[StepRun]) -> Next {
     for index in first.into_iter().chain(then) {
         let needs: Vec<usize> = positions(steps, &steps[index].needs);
         if let Some(need) = needs.iter().find(|need| runs[**need].failed()) {
-            return Next::Drop(index, format!("the step {} that it needs has failed", steps[*need].name));
+            let why = match &runs[*need] {
+                StepRun::Ended { outcome: StepOutcome::Failed { why }, .. } | StepRun::Dropped { why } => why.as_str(),
+                _ => "",
+            };
+            return Next::Drop(index, format!("the step {} that it needs has failed: {why}", steps[*need].name));
         }
         if needs.iter().all(|need| runs[*need].over()) {
             return Next::Start(index);
@@ -131,6 +135,6 @@ mod tests {
     fn a_step_whose_need_failed_is_dropped_and_says_so() {
         let steps = [step("repo", &[], Blocks::Nothing), step("deps", &["repo"], Blocks::App)];
         let next = next(&steps, &[ended(true), StepRun::Waiting]);
-        assert_eq!(next, Next::Drop(1, "the step repo that it needs has failed".into()));
+        assert_eq!(next, Next::Drop(1, "the step repo that it needs has failed: x".into()));
     }
 }

@@ -1,6 +1,7 @@
 //! Log files of steps and apps: written on a thread of their own, so that a slow disk stops no loop.
 //!
-//! `<folder>/<name>.log`, at most [`LARGEST`] bytes, then renamed to `<name>.log.1`. A new boot begins a new file.
+//! `<folder>/<name>.log` (a name is `steps/…` or `apps/…`), at most [`LARGEST`] bytes, then renamed to `<name>.log.1`. A new boot begins a new file; what the
+//! boot before wrote last is in `<name>.log.old`.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -12,6 +13,7 @@ use tokio::sync::mpsc;
 
 /// Of one file; with the one before it twice that.
 const LARGEST: u64 = 4 << 20;
+const FOLDERS: [&str; 2] = ["steps", "apps"];
 /// Chunks that may wait for the disk: at most 64 kB each.
 const WAITING: usize = 64;
 
@@ -29,9 +31,11 @@ impl Logs {
     /// Makes the folder, puts the files of an earlier boot aside if this is a new one, and starts the thread, which ends
     /// when the last handle is dropped.
     pub fn open(folder: &Path, new_boot: bool) -> io::Result<(Logs, JoinHandle<()>)> {
-        fs::DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
-        if new_boot {
-            put_aside(folder)?;
+        for folder in FOLDERS.map(|name| folder.join(name)) {
+            fs::DirBuilder::new().recursive(true).mode(0o750).create(&folder)?;
+            if new_boot {
+                put_aside(&folder)?;
+            }
         }
         let (sender, receiver) = mpsc::channel(WAITING);
         let folder = folder.to_owned();
@@ -49,8 +53,10 @@ impl Logs {
 fn put_aside(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)?.flatten() {
         let path = entry.path();
-        if path.extension().is_some_and(|extension| extension == "log") {
-            fs::rename(&path, before(&path))?;
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("log") => fs::rename(&path, path.with_extension("log.old"))?,
+            Some("1") => fs::remove_file(&path)?,
+            _ => {}
         }
     }
     Ok(())
@@ -97,17 +103,18 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("space-agent-logs-{}", std::process::id()));
         let (logs, thread) = Logs::open(&folder, true).unwrap();
         for _ in 0..200 {
-            logs.append("deps", &[b'x'; 65_536]).await;
+            logs.append("steps/deps", &[b'x'; 65_536]).await;
         }
         drop(logs);
         thread.join().unwrap();
-        let total: u64 = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
+        let total: u64 =
+            fs::read_dir(folder.join("steps")).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
         assert!(total <= 2 * LARGEST + 65_536, "{total}");
         let (logs, thread) = Logs::open(&folder, true).unwrap();
-        logs.append("deps", b"new").await;
+        logs.append("steps/deps", b"new").await;
         drop(logs);
         thread.join().unwrap();
-        assert_eq!(fs::read(folder.join("deps.log")).unwrap(), b"new");
+        assert_eq!(fs::read(folder.join("steps/deps.log")).unwrap(), b"new");
         fs::remove_dir_all(&folder).unwrap();
     }
 }

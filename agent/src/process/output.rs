@@ -41,23 +41,45 @@ impl Tail {
     }
 }
 
+/// Whose output it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Source {
+    /// The step's or app's name.
+    name: String,
+    /// Its log's, below the log folder.
+    log: String,
+}
+
+impl Source {
+    /// `step/deps` and `app/default#3` log to `steps/deps` and `apps/default`; all else is an app's.
+    pub(super) fn of(child: &str) -> Source {
+        let (folder, name) = match child.split_once('/') {
+            Some(("step", name)) => ("steps", name),
+            Some((_, name)) => ("apps", name),
+            None => ("apps", child),
+        };
+        let name = name.split('#').next().unwrap_or(name);
+        Source { name: name.to_owned(), log: format!("{folder}/{name}") }
+    }
+}
+
 impl Output {
     /// Until the end of the output: the child and all who inherited its pipe have closed it.
-    pub(super) async fn read(&self, name: String, fd: OwnedFd, tail: Tail) {
+    pub(super) async fn read(&self, source: Source, fd: OwnedFd, tail: Tail) {
         let Ok(mut pipe) = pipe::Receiver::from_owned_fd(fd) else { return };
         let (mut buffer, mut line) = (vec![0; 16 * 1024], Vec::new());
         while let Ok(length @ 1..) = pipe.read(&mut buffer).await {
-            self.logs.append(&name, &buffer[..length]).await;
+            self.logs.append(&source.log, &buffer[..length]).await;
             for byte in &buffer[..length] {
                 match byte {
-                    b'\n' => self.line(&name, &mut line, &tail),
+                    b'\n' => self.line(&source.name, &mut line, &tail),
                     byte if line.len() < LONGEST_LINE => line.push(*byte),
                     _ => {}
                 }
             }
         }
         if !line.is_empty() {
-            self.line(&name, &mut line, &tail);
+            self.line(&source.name, &mut line, &tail);
         }
     }
 
@@ -95,6 +117,17 @@ fn readable(line: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_step_and_an_app_of_one_name_have_logs_of_their_own() {
+        for (child, name, log) in [
+            ("step/deps", "deps", "steps/deps"),
+            ("app/deps#3", "deps", "apps/deps"),
+            ("idle-command#1", "idle-command", "apps/idle-command"),
+        ] {
+            assert_eq!(Source::of(child), Source { name: name.into(), log: log.into() });
+        }
+    }
 
     #[test]
     fn a_line_is_shown_as_a_terminal_would_leave_it_without_its_control_characters() {

@@ -63,13 +63,14 @@ impl Decoder<'_> {
         // A kind that could not be read is a mistake already; the step still counts where others need it.
         let kind = kind.unwrap_or_else(|| StepKind::Run(String::new()));
         let usual = if matches!(kind, StepKind::Run(_)) { Blocks::App } else { Blocks::Nothing };
+        let blocks = blocks.unwrap_or(usual);
         let step = Step {
             name,
             kind,
             needs: needs.iter().map(|(_, name)| name.clone()).collect(),
-            blocks: blocks.unwrap_or(usual),
+            blocks,
             timeout: timeout.unwrap_or(SECOND * 600),
-            on_failure: on_failure.unwrap_or(OnFailure::Recovery),
+            on_failure: on_failure.unwrap_or(OnFailure::usual(blocks)),
             env,
         };
         Some(Written { step, name: place, needs })

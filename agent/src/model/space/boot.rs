@@ -20,7 +20,14 @@ impl Space {
         loop {
             match step::next(&self.spec.steps, &self.steps) {
                 Next::Nothing => return,
-                Next::Drop(index, why) => self.steps[index] = StepRun::Dropped { why },
+                Next::Drop(index, why) => {
+                    let reason = format!("the step {} cannot run: {why}", self.spec.steps[index].name);
+                    self.steps[index] = StepRun::Dropped { why };
+                    self.missed(index, reason, now, effects);
+                    if !self.up() {
+                        return;
+                    }
+                }
                 Next::Start(index) => {
                     let child = format!("step/{}", self.spec.steps[index].name);
                     self.steps[index] = StepRun::Running { child: child.clone(), since: now, timed_out: false };
@@ -52,16 +59,21 @@ impl Space {
             StepOutcome::Failed { why } => Some(format!("the step {} failed: {why}", spec.name)),
             _ => None,
         };
-        let fatal = spec.on_failure != OnFailure::Continue;
         let took_ms = u64::try_from(took_ms).unwrap_or(u64::MAX);
         self.steps[index] = StepRun::Ended { outcome, since, took_ms };
         if let Some(reason) = failure {
-            // A space that someone already works in does not end because of a step that it did not wait for.
-            if fatal && matches!(self.phase, Phase::Booting { .. }) {
-                self.fail(reason, 1, now, effects);
-            } else {
-                self.warn(reason);
-            }
+            self.missed(index, reason, now, effects);
+        }
+    }
+
+    /// What the lack of a step means. A space that someone already works in does not end because of a step that it did
+    /// not wait for.
+    fn missed(&mut self, index: usize, reason: String, now: Now, effects: &mut Vec<Effect>) {
+        let fatal = self.spec.steps[index].on_failure != OnFailure::Continue;
+        if fatal && matches!(self.phase, Phase::Booting { .. }) {
+            self.fail(reason, 1, now, effects);
+        } else {
+            self.warn(reason);
         }
     }
 
