@@ -62,7 +62,8 @@ impl Space {
     /// As [`Space::new`], but with nothing in its folder yet, not even a home.
     pub fn empty() -> Space {
         let (pid, number) = (std::process::id(), SPACES.fetch_add(1, Ordering::Relaxed));
-        let name = format!("t{pid}-{number}");
+        // Of one length, so that no space's folder begins with another's name: processes are found by it.
+        let name = format!("t{pid}-{number:03}");
         let folder = std::env::temp_dir().join(format!("space-tests-{name}"));
         fs::create_dir(&folder).unwrap_or_else(|error| panic!("cannot make {}: {error}", folder.display()));
         Space {

@@ -32,10 +32,11 @@ pub(super) fn begin(args: &RunArgs, attached: &Attached) -> Result<(Snapshot, Do
     let name = args.space.clone().or(spec.info.name.clone()).unwrap_or_else(|| identity::space_name(&home));
     let run = run_folder(&name, own_uid)?;
     let lock = take_lock(&run, &name)?;
-    let front = open_front_door(listen)?;
+    let front = open_front_door(listen).inspect_err(|_| forget_lock(&run))?;
     spec.front_door.listen = front.local_addr().map_or(listen, |address| address).to_string();
     place::make_home(&home, &account, own_uid)
-        .map_err(|error| failed(format!("cannot make the home folder {}: {error}", home.display())))?;
+        .map_err(|error| failed(format!("cannot make the home folder {}: {error}", home.display())))
+        .inspect_err(|_| forget_lock(&run))?;
     let place = Place {
         logs: place::log_folder(&run, &name, own_uid),
         may_gain_privileges: spec.user.as_ref().is_some_and(|user| user.sudo == space_lifecycle::Sudo::Image),
@@ -142,6 +143,13 @@ fn run_folder(name: &str, own_uid: u32) -> Result<PathBuf, Refusal> {
 }
 
 /// One agent for each space. The lock is held by init, so it ends with the last process that could act for the space.
+/// A start that is refused leaves nothing behind.
+fn forget_lock(run: &Path) {
+    let _ = std::fs::remove_file(run.join("lock"));
+    // Only if there are no logs of earlier runs in it.
+    let _ = std::fs::remove_dir(run);
+}
+
 fn take_lock(run: &Path, name: &str) -> Result<OwnedFd, Refusal> {
     let path = run.join("lock");
     let lock =
