@@ -30,7 +30,7 @@ async fn a_port_that_is_taken() {
     let mut space = Space::new(&echo());
     let other = TcpListener::bind(("127.0.0.1", space.port)).unwrap();
     let done = space.start_and_fail().await;
-    assert_refused(&done, 78, &[&format!("127.0.0.1:{}", space.port), "front_door", "listen"]);
+    assert_refused(&done, 78, &[&format!("127.0.0.1:{}", space.port), "front_door: { listen:"]);
     assert!(done.took < SOON);
     space.assert_nothing_left();
     drop(other);
@@ -160,7 +160,7 @@ async fn no_network_during_the_python_step() {
         )
     };
     let nowhere = format!(
-        "      env: {{ PIP_INDEX_URL: \"http://127.0.0.1:{closed}/simple\", PIP_FIND_LINKS: \"\", PIP_RETRIES: \"1\", \
+        "      env: {{ PIP_INDEX_URL: \"http://127.0.0.1:{closed}/simple\", PIP_FIND_LINKS: \"\", \
          PIP_CONFIG_FILE: /dev/null, PIP_NO_CACHE_DIR: \"1\" }}\n"
     );
     let mut space = Space::new(&(step(nowhere) + &echo()));

@@ -221,9 +221,12 @@ async fn while_the_space_boots_people_see_it_and_programs_are_told_to_come_back(
     assert_eq!(program.status, StatusCode::SERVICE_UNAVAILABLE);
     let after: u32 = program.header("retry-after").expect("Retry-After").parse().expect("seconds");
     assert!((1..=60).contains(&after));
-    let person = client.visit("/echo/x").await;
-    assert!(person.text().contains("<html"), "{} {}", person.status, person.text());
-    assert!(person.text().contains("slow"), "the page doesn't name the step: {}", person.text());
+    assert_eq!(client.visit("/").await.header("location"), Some("/echo/"));
+    for path in ["/echo/x", "/echo/"] {
+        let person = client.visit(path).await;
+        assert!(person.text().contains("<html"), "{path}: {} {}", person.status, person.text());
+        assert!(person.text().contains("slow"), "the page doesn't name the step: {}", person.text());
+    }
     // To somebody without a session the boot says nothing.
     let stranger = Client::new(run.port).visit("/echo/x").await;
     assert!(!stranger.text().contains("preparing the ground"), "{}", stranger.text());
