@@ -3,8 +3,9 @@
 use crate::command::spawn_quiet;
 use crate::places;
 use crate::processes;
+use crate::space::SOON;
 use crate::wait::wait_for;
-use fantoccini::{Client, ClientBuilder};
+use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::json;
 use std::fs;
@@ -24,6 +25,9 @@ const FLAGS: [&str; 10] = [
     "--disable-sync",
     "--window-size=1280,800",
 ];
+
+/// What a person presses to run a cell, as WebDriver writes keys.
+pub const SHIFT_ENTER: &str = "\u{E008}\u{E007}\u{E008}";
 
 /// A browser with an empty profile. Dropping it ends it and its driver.
 #[derive(Debug)]
@@ -74,6 +78,19 @@ impl Browser {
         self.page.execute(script, Vec::new()).await.unwrap_or_default()
     }
 
+    /// Clicks on the element that the selector finds, once it can be clicked, and types.
+    pub async fn type_into(&self, selector: &str, keys: &str) {
+        let typed = wait_for(SOON, selector, async || {
+            let element = self.page.find(Locator::Css(selector)).await?;
+            element.click().await?;
+            element.send_keys(keys).await
+        });
+        if let Err(error) = typed.await {
+            self.screenshot("failed-typing").await;
+            panic!("cannot type: {error}");
+        }
+    }
+
     /// Waits until the script gives something true, and returns it.
     pub async fn until(&self, deadline: Duration, what: &str, script: &str) -> serde_json::Value {
         let found = wait_for(deadline, what, async || match self.ask(script).await {
@@ -87,6 +104,12 @@ impl Browser {
                 panic!("{seen}")
             }
         }
+    }
+
+    /// Whether the script gives something true before the deadline.
+    pub async fn would(&self, deadline: Duration, script: &str) -> bool {
+        let yes = wait_for(deadline, script, async || (self.ask(script).await == true).then_some(()).ok_or("no"));
+        yes.await.is_ok()
     }
 
     /// The page's address, title and the begin of its text, for messages.

@@ -14,6 +14,7 @@ use nix::sys::signal::Signal;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::net::TcpListener;
+use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -26,6 +27,9 @@ pub const BOOT: Duration = Duration::from_secs(60);
 pub const SOON: Duration = Duration::from_secs(10);
 /// The default stop deadline with a margin.
 pub const STOP: Duration = Duration::from_secs(30);
+
+/// Where a space's home has the ready-made environment, for documents that need a JupyterLab at once.
+pub const ENVIRONMENT: &str = "ready-made";
 
 /// A space on disk. Dropping it removes its folder, unless the test failed.
 #[derive(Debug)]
@@ -45,10 +49,12 @@ pub struct Space {
 static SPACES: AtomicU32 = AtomicU32::new(0);
 
 impl Space {
-    /// A space whose document has a name, a home and a port of its own, and then `body`.
+    /// A space whose document has a name, a home and a port of its own, and then `body`. In its home is a link to the
+    /// ready-made environment.
     pub fn new(body: &str) -> Space {
         let space = Space::empty();
         fs::create_dir(&space.home).expect("a new folder can be made");
+        symlink(places::environment(), space.home.join(ENVIRONMENT)).expect("a link in a new folder");
         space.write(body);
         space
     }
@@ -56,7 +62,8 @@ impl Space {
     /// As [`Space::new`], but with nothing in its folder yet, not even a home.
     pub fn empty() -> Space {
         let (pid, number) = (std::process::id(), SPACES.fetch_add(1, Ordering::Relaxed));
-        let name = format!("t{pid}-{number}");
+        // Of one length, so that no space's folder begins with another's name: processes are found by it.
+        let name = format!("t{pid}-{number:03}");
         let folder = std::env::temp_dir().join(format!("space-tests-{name}"));
         fs::create_dir(&folder).unwrap_or_else(|error| panic!("cannot make {}: {error}", folder.display()));
         Space {
@@ -372,10 +379,15 @@ impl Run {
         pid
     }
 
-    /// The agent, found from outside: init's child that runs the same program. None while init starts it again.
+    /// The agent, found from outside: init's child that runs the same program in the agent's role. None while init
+    /// starts it again.
     pub fn agent_pid(&self) -> Option<i32> {
         let program = processes::program(self.pid());
-        processes::children(self.pid()).into_iter().find(|&pid| processes::program(pid) == program)
+        let is_agent = |pid: &i32| {
+            let role = processes::command_line(*pid).split(' ').nth(1).map(str::to_owned);
+            processes::program(*pid) == program && role.as_deref() == Some("agent")
+        };
+        processes::children(self.pid()).into_iter().find(is_agent)
     }
 
     /// The end of what the space said, for messages.

@@ -13,14 +13,16 @@ pub async fn wait_for<T, E: Display>(
     mut condition: impl AsyncFnMut() -> Result<T, E>,
 ) -> Result<T, String> {
     let begin = Instant::now();
+    let mut last = None;
     loop {
         // One try may hang as well (a front door that never answers), so it has the same deadline.
-        let seen = match tokio::time::timeout(deadline.saturating_sub(begin.elapsed()), condition()).await {
+        match tokio::time::timeout(deadline.saturating_sub(begin.elapsed()), condition()).await {
             Ok(Ok(value)) => return Ok(value),
-            Ok(Err(seen)) => seen.to_string(),
-            Err(_) => "no answer".to_owned(),
-        };
+            Ok(Err(seen)) => last = Some(seen.to_string()),
+            Err(_) => {}
+        }
         if begin.elapsed() >= deadline {
+            let seen = last.unwrap_or_else(|| "no answer".to_owned());
             return Err(format!("waited {} s for {what}, but: {seen}", deadline.as_secs_f32()));
         }
         tokio::time::sleep(Duration::from_millis(20)).await;

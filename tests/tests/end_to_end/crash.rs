@@ -12,13 +12,15 @@ use std::time::Duration;
 
 const MAY_CRASH_OFTEN: &str = "agent: { restart: { max: 50, within: 10m } }\n";
 
-/// The JupyterLab servers (not their kernels) that run in a space.
+/// The JupyterLab servers that run in a space: not their kernels, nor a child that a server is just forking.
 fn servers(run: &Run) -> Vec<i32> {
     let is_server = |pid: &i32| {
         let line = processes::command_line(*pid);
-        line.contains("jupyter-lab") || line.contains("jupyterlab ") || line.contains("-m jupyterlab")
+        line.contains("jupyter-lab") || line.contains("-m jupyterlab")
     };
-    processes::descendants(run.pid()).into_iter().filter(is_server).collect()
+    let parents = processes::parents();
+    let all: Vec<i32> = processes::descendants(run.pid()).into_iter().filter(is_server).collect();
+    all.iter().copied().filter(|pid| parents.get(pid).is_some_and(|parent| !all.contains(parent))).collect()
 }
 
 #[tokio::test]

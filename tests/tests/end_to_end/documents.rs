@@ -1,6 +1,7 @@
 //! Pieces of documents that several stories use.
 
 use space_tests::places;
+use space_tests::space::ENVIRONMENT;
 
 /// Where JupyterLab is.
 pub(crate) const LAB: &str = "/jupyterlab/default/";
@@ -21,7 +22,7 @@ pub(crate) fn echo_with(argument: &str) -> String {
 
 /// JupyterLab of the ready-made environment, at `/jupyterlab/default/`.
 pub(crate) fn jupyterlab() -> String {
-    format!("apps:\n  - kind: jupyterlab\n    environment: \"{}\"\n", places::environment().display())
+    format!("apps:\n  - kind: jupyterlab\n    environment: {ENVIRONMENT}\n")
 }
 
 /// A script step that the app waits for.
