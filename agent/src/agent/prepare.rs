@@ -34,7 +34,7 @@ pub(super) fn begin(args: &RunArgs, attached: &Attached) -> Result<(Snapshot, Do
     let lock = take_lock(&run, &name)?;
     let front = open_front_door(listen)?;
     spec.front_door.listen = front.local_addr().map_or(listen, |address| address).to_string();
-    place::make_home(&home, &account, own_uid)
+    place::make_home(&home, &account)
         .map_err(|error| failed(format!("cannot make the home folder {}: {error}", home.display())))?;
     let place = Place {
         logs: place::log_folder(&run, &name, own_uid),
@@ -47,7 +47,7 @@ pub(super) fn begin(args: &RunArgs, attached: &Attached) -> Result<(Snapshot, Do
     };
     let boot = keys::new_id(12);
     end_leftovers(&place, &boot);
-    let (user, admin) = make_run_folder(&place, own_uid)?;
+    let (user, admin) = make_run_folder(&place)?;
     let facts = Facts {
         id: keys::fingerprint(place.run.as_os_str().as_encoded_bytes(), 8),
         user: place.account.name.clone(),
@@ -171,12 +171,11 @@ fn binary() -> Result<PathBuf, Refusal> {
 
 fn make_run_folder(
     place: &Place,
-    own_uid: u32,
 ) -> Result<(std::os::unix::net::UnixListener, std::os::unix::net::UnixListener), Refusal> {
     let make = || {
-        for folder in [place.apps(), place.steps(), place.jupyter_config()] {
-            place::fresh_folder(&folder, &place.account, own_uid)?;
-        }
+        place::fresh_folder(&place.apps(), &place.account)?;
+        place::own_folder(&place.steps(), 0o711)?;
+        place::write_jupyter_config(place)?;
         place::admin_folder(&place.run.join("admin"))?;
         Ok((place::bind(&place.user_socket(), 0o666)?, place::bind(&place.admin_socket(), 0o600)?))
     };
