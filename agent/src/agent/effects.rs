@@ -8,6 +8,7 @@ use crate::model::child::{ChildSpec, Exit, StepOutcome};
 use crate::model::environment::base_environment;
 use crate::process::{Command, Probe};
 use crate::setup;
+use crate::sys::errors::chain;
 use space_lifecycle::Space as Spec;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,7 +34,7 @@ impl Workshop {
     pub(super) fn start_step(&self, step: usize, child: String) -> Done {
         match setup::prepare(&self.spec.steps[step], &self.setup_context()) {
             Ok(spec) => self.spawn(child, spec),
-            Err(error) => Done::StepOver { child, outcome: StepOutcome::Failed { why: error.to_string() } },
+            Err(error) => Done::StepOver { child, outcome: StepOutcome::Failed { why: chain(&error) } },
         }
     }
 

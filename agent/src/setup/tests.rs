@@ -306,7 +306,8 @@ fn a_steps_folder_of_somebody_else_or_behind_a_link_is_refused() {
     let (steps, elsewhere) = (&ground.context.steps_folder, ground.folder.path().join("elsewhere"));
     fs::create_dir(&elsewhere).unwrap();
     symlink(&elsewhere, steps).unwrap();
-    assert!(prepare(&step, &ground.context).unwrap_err().to_string().starts_with("cannot create"));
+    let why = crate::sys::errors::chain(&prepare(&step, &ground.context).unwrap_err());
+    assert_eq!(why, format!("cannot create {}: Not a directory (os error 20)", steps.display()));
     assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
     if ground.context.account.uid == 0 {
         fs::remove_file(steps).unwrap();
