@@ -39,7 +39,7 @@ pub(super) fn begin(args: &RunArgs, attached: &Attached) -> Result<(Snapshot, Do
     let place = Place {
         logs: place::log_folder(&run, &name, own_uid),
         may_gain_privileges: spec.user.as_ref().is_some_and(|user| user.sudo == space_lifecycle::Sudo::Image),
-        key: keys::new_key(),
+        key: keys::new_key().map_err(|error| failed(format!("cannot make a key: {error}")))?,
         binary: binary()?,
         run,
         home,
@@ -191,7 +191,7 @@ fn app_facts(spec: &space_lifecycle::Space, place: &Place) -> Vec<AppFacts> {
         .map(|definition| AppFacts {
             label: definition.label,
             base_path: definition.base_path,
-            kernels: definition.kernels_api.is_some(),
+            kernels: definition.kernels,
         })
         .collect()
 }

@@ -1,14 +1,15 @@
 //! Files and folders that others must not be able to exchange, files that somebody else may have put there, and files
-//! that must be on the disk before something else happens.
+//! that must be on the disk before something else happens. Where programs are.
 //!
 //! What is made or handed over here is made by name in a folder that only this process's user can write to, and from
 //! then on meant by its descriptor: a link that somebody places in between is refused and not followed.
 
 use nix::fcntl::OFlag;
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Makes the folder, or takes one that is there if it is this process's user's own, and gives it the mode, whatever the
 /// umask.
@@ -72,8 +73,38 @@ pub fn read_untrusted(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
+/// Writes a file so that it is the old one or the new one, whatever happens, and after this the new one. The new content
+/// goes to a file beside it, whose name only this process uses.
+pub fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let mut file = File::create(&new)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+}
+
+/// Where PATH (absolute folders only) says that a program may be.
+pub fn on_path(program: &str, path: Option<&impl AsRef<OsStr>>) -> Vec<PathBuf> {
+    let folders = path.into_iter().flat_map(std::env::split_paths);
+    folders.filter(|folder| folder.is_absolute()).map(|folder| folder.join(program)).collect()
+}
+
 /// Writes everything of the file system that holds `path` to its disk: after a power cut, what was written before this
 /// call is there.
 pub fn sync_filesystem(path: &Path) -> io::Result<()> {
     Ok(nix::unistd::syncfs(File::open(path)?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_looked_for_in_absolute_folders_only() {
+        let expected = ["/usr/bin/git", "/bin/git"].map(PathBuf::from);
+        assert_eq!(on_path("git", Some(&"/usr/bin:relative::/bin")), expected);
+        assert!(on_path("git", None::<&String>).is_empty());
+    }
 }
