@@ -70,8 +70,8 @@ impl Workshop {
     }
 
     pub(super) fn probe(&self, app: usize) -> Probe {
-        let definition = self.definition(app);
-        Probe { upstream: definition.upstream, path: definition.ready.path, below: definition.ready.below }
+        let apps::Definition { upstream, account, ready, .. } = self.definition(app);
+        Probe { upstream, uid: account.uid, path: ready.path, below: ready.below }
     }
 
     pub(super) fn definition(&self, app: usize) -> apps::Definition {
