@@ -1,4 +1,4 @@
-//! What each app *is*, as data: program, arguments, where it listens, when it is ready, how it stops.
+//! What each app *is*, as data: program, arguments, where it listens, when it is ready.
 //!
 //! Pure but for [`find_program`], which looks whether a program is there. Nothing is started here: the process room
 //! takes the [`ChildSpec`](crate::model::child::ChildSpec), the front door the upstream, the activity room the
@@ -9,14 +9,13 @@ mod jupyterlab;
 
 use crate::model::child::{Account, ChildSpec};
 use crate::model::route::Upstream;
-use ring::digest::{SHA256, digest};
+use crate::sys::keys;
 use space_lifecycle::{App, AppKind};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 pub use jupyterlab::config_files;
 
@@ -58,11 +57,8 @@ pub struct Definition {
     pub strip_base_path: bool,
     pub upstream: Upstream,
     pub ready: Ready,
-    /// How long the app may take from its start to its first good answer.
-    pub start_deadline: Duration,
-    pub stop: StopPolicy,
-    /// Path of Jupyter's REST interface (ends with `/`; `api/kernels` is below), if the app has kernels.
-    pub kernels_api: Option<String>,
+    /// It has Jupyter's REST interface, with `api/kernels`, below its base path.
+    pub kernels: bool,
 }
 
 /// Where an app's program may be.
@@ -83,20 +79,6 @@ pub struct Ready {
     pub path: String,
     pub below: u16,
 }
-
-/// How an app is asked to end: SIGTERM to its process group, SIGKILL when its share of the stop deadline is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StopPolicy {
-    /// Number of the signal.
-    pub signal: i32,
-    /// Of the stop deadline, in hundredths.
-    pub grace_percent: u8,
-}
-
-const SIGTERM: i32 = 15;
-/// DESIGN, budgets: apps have 40 % of the stop deadline.
-const STOP: StopPolicy = StopPolicy { signal: SIGTERM, grace_percent: 40 };
-const START_DEADLINE: Duration = Duration::from_secs(120);
 
 /// There is no program for an app.
 #[derive(Debug, Clone, PartialEq)]
@@ -151,19 +133,12 @@ fn own_socket(name: &str, run_folder: &Path) -> PathBuf {
     if path.as_os_str().len() <= SOCKET_PATH_MAX {
         return path;
     }
-    let hash = digest(&SHA256, name.as_bytes());
-    folder.join(hash.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+    folder.join(keys::fingerprint(name.as_bytes(), 16))
 }
 
 /// `/base/` and `/app/` make `/base/app/`.
 fn join_base(front_base: &str, base_path: &str) -> String {
     format!("{}{base_path}", front_base.trim_end_matches('/'))
-}
-
-/// Where PATH (absolute folders only) says that `name` may be.
-fn on_path(name: &str, env: &BTreeMap<String, String>) -> Vec<PathBuf> {
-    let path = env.get("PATH").map_or("", String::as_str);
-    std::env::split_paths(path).filter(|folder| folder.is_absolute()).map(|folder| folder.join(name)).collect()
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@
 
 pub mod app;
 pub mod child;
-pub mod duration;
 pub mod environment;
 pub mod folders;
 pub mod idle;

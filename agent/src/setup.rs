@@ -4,7 +4,8 @@
 //! `space-agent step FOLDER`. The agent prepares the folder ([`prepare`]: the order, `step.json`), the worker in it
 //! does the work ([`worker::main`]), writes to its standard output what a person wants to read meanwhile, and leaves
 //! `result.json`; the agent reads that once the child has ended ([`outcome`]). Whatever lies inside the home is touched
-//! by the worker only, that is, with the user's rights: a link in the home leads a root agent nowhere.
+//! by the worker only, that is, with the user's rights: a link in the home, or in the step's folder, leads a root agent
+//! nowhere.
 //!
 //! `prepare` and `outcome` block for as long as a few small files take; they know no clock and keep no state.
 
@@ -21,9 +22,7 @@ use order::Order;
 use space_lifecycle::Step;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, DirBuilder, OpenOptions, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// What all steps of a space have in common.
@@ -35,7 +34,7 @@ pub struct Context {
     pub home: PathBuf,
     /// The state of the volume, `<home>/.space-agent`.
     pub state: PathBuf,
-    /// `$RUN/steps`: temporary, the agent's own.
+    /// `$RUN/steps`: temporary, the agent's own; each step's folder in it is the account's.
     pub steps_folder: PathBuf,
     /// This program, at a path that `account` can execute.
     pub binary: PathBuf,
@@ -65,21 +64,19 @@ impl std::error::Error for Error {
 
 /// Makes the step's folder anew and says what to start.
 ///
-/// The folder above belongs to the agent, so nobody else can put a link in the place of the step's folder; that one is
-/// handed over to the account last, when everything is in it.
+/// The folder above belongs to the agent, so nobody else can put a link in the place of the step's folder. That one is
+/// the agent's until the order is in it, and then the account's: from then on the agent writes nothing in it.
 pub fn prepare(step: &Step, context: &Context) -> Result<ChildSpec, Error> {
-    let folder = context.steps_folder.join(&step.name);
-    make_passable(&context.steps_folder).map_err(failing("create", &context.steps_folder))?;
-    match fs::remove_dir_all(&folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failing("clear", &folder)(error)),
-        _ => DirBuilder::new().mode(0o700).create(&folder).map_err(failing("create", &folder))?,
-    }
+    let (folder, account) = (context.steps_folder.join(&step.name), &context.account);
+    // The account passes through it to its step's folder and lists nothing.
+    files::own_folder(&context.steps_folder, 0o711).map_err(failing("create", &context.steps_folder))?;
+    files::remove_folder(&folder).map_err(failing("clear", &folder))?;
+    files::own_folder(&folder, 0o700).map_err(failing("create", &folder))?;
     let order = Order { step: step.clone(), home: context.home.clone(), state: context.state.clone() };
-    let file = folder.join(order::FILE);
-    write_new(&file, &order.to_json()).map_err(failing("write", &file))?;
-    for path in [&file, &folder] {
-        chown(path, Some(context.account.uid), Some(context.account.gid)).map_err(failing("hand over", path))?;
-    }
+    let path = folder.join(order::FILE);
+    let file = files::write_new(&path, &order.to_json(), 0o600).map_err(failing("write", &path))?;
+    files::hand_over(&file, account.uid, account.gid).map_err(failing("hand over", &path))?;
+    files::hand_over_folder(&folder, account.uid, account.gid).map_err(failing("hand over", &folder))?;
     let mut env = context.env.clone();
     env.extend(step.env.clone());
     Ok(ChildSpec {
@@ -109,16 +106,6 @@ pub fn outcome(step: &Step, context: &Context, exit: &Exit) -> StepOutcome {
 fn failing(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
     move |source| Error { act, path, source }
-}
-
-/// The account passes through it to its step's folder, whatever the agent's umask.
-fn make_passable(folder: &Path) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
-    fs::set_permissions(folder, Permissions::from_mode(0o711))
-}
-
-fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(content)
 }
 
 #[cfg(test)]

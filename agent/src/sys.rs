@@ -6,6 +6,7 @@ pub mod clock;
 pub mod errors;
 pub mod files;
 pub mod helper;
+pub mod http;
 pub mod keys;
 pub mod link;
 pub mod lock;

@@ -3,15 +3,13 @@
 //! Each form is twice here, side by side: as a pattern for the schema and as a check with words. A property test holds
 //! the two together.
 
+use crate::duration;
 use crate::mistake::quoted;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// What is wrong, and the remedy.
 pub(crate) type Wrong = (String, String);
-
-/// The longest duration that means anything: beyond it, someone wants `never`.
-const YEAR: u64 = 366 * 86_400;
 
 pub(crate) mod pattern {
     //! Regular expressions (ECMA 262), each anchored.
@@ -50,74 +48,9 @@ pub(crate) mod pattern {
         r"^https?://([A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$";
 }
 
-/// A duration in the largest unit that says it exactly: `90s`, `5m`, `2h`.
-pub fn duration_text(duration: Duration) -> String {
-    match duration.as_secs() {
-        0 => "0s".to_owned(),
-        seconds if seconds % 3600 == 0 => format!("{}h", seconds / 3600),
-        seconds if seconds % 60 == 0 => format!("{}m", seconds / 60),
-        seconds => format!("{seconds}s"),
-    }
-}
-
 /// `90s`, `5m`, `2h`.
 pub(crate) fn duration(text: &str) -> Result<Duration, Wrong> {
-    let what = || format!("{} is not a duration", quoted(text));
-    let Some(seconds) = exact_seconds(text) else {
-        let remedy = match lenient_seconds(text) {
-            Some(seconds) => format!("write {}", duration_text(Duration::from_secs(seconds))),
-            None => "a duration is a whole number and s, m or h: 90s, 5m, 2h".to_owned(),
-        };
-        return Err((what(), remedy));
-    };
-    if seconds > YEAR {
-        return Err((format!("{} is longer than a year", quoted(text)), "write a shorter duration".to_owned()));
-    }
-    Ok(Duration::from_secs(seconds))
-}
-
-fn exact_seconds(text: &str) -> Option<u64> {
-    let unit = match text.bytes().last()? {
-        b's' => 1,
-        b'm' => 60,
-        b'h' => 3600,
-        _ => return None,
-    };
-    let digits = &text[..text.len() - 1];
-    let plain = digits == "0" || !digits.starts_with('0');
-    let whole = !digits.is_empty() && digits.len() <= 8 && digits.bytes().all(|b| b.is_ascii_digit());
-    if plain && whole { digits.parse::<u64>().ok()?.checked_mul(unit) } else { None }
-}
-
-/// What someone means who writes `1h30m`, `90 min`, `1.5h`, `1d`.
-fn lenient_seconds(text: &str) -> Option<u64> {
-    let mut rest = text.trim();
-    let mut sum = 0.0;
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        rest = rest[digits..].trim_start();
-        let word = rest.find(|c: char| !c.is_alphabetic()).unwrap_or(rest.len());
-        sum += number * unit_seconds(&rest[..word].to_lowercase())?;
-        rest = rest[word..].trim_start();
-    }
-    let seconds = sum.round();
-    (seconds >= 1.0 && seconds <= YEAR as f64).then_some(seconds as u64)
-}
-
-fn unit_seconds(word: &str) -> Option<f64> {
-    match word {
-        "ms" | "msec" | "millis" | "milliseconds" => Some(0.001),
-        "s" | "sec" | "secs" | "second" | "seconds" => Some(1.0),
-        "m" | "min" | "mins" | "minute" | "minutes" => Some(60.0),
-        "h" | "hr" | "hrs" | "hour" | "hours" => Some(3600.0),
-        "d" | "day" | "days" => Some(86_400.0),
-        "w" | "week" | "weeks" => Some(604_800.0),
-        _ => None,
-    }
+    duration::read(text).map_err(|(what, remedy)| (format!("{} is {what}", quoted(text)), remedy))
 }
 
 /// One line of text without control characters.

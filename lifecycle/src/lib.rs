@@ -7,6 +7,7 @@
 //! ([`decode`]) -> [`Space`] (valid, or every mistake at once) -> [`BootPlan`](plan::BootPlan).
 
 mod decode;
+pub mod duration;
 mod form;
 mod merge;
 mod mistake;
@@ -20,7 +21,6 @@ mod vocabulary;
 pub mod written;
 
 pub use decode::{Mode, Read, read};
-pub use form::duration_text;
 pub use mistake::{Mistake, Mistakes};
 pub use preset::default_space;
 pub use schema::schema;

@@ -3,7 +3,7 @@
 //! Made from a valid [`Space`] alone, before anything has happened; the agent carries it out, `check` shows it. It names
 //! no secret: passwords in URLs are left out, environments are counted.
 
-use crate::form::duration_text;
+use crate::duration::text as duration_text;
 use crate::mistake::{printable, without_credentials};
 use crate::space::{Action, App, AppKind, Blocks, OnFailure, SignIn, Space, Step, StepKind, Upstream, User};
 use serde::Serialize;

@@ -166,7 +166,7 @@ async fn a_server_that_cannot_be_understood_is_told_in_one_clause() {
     let why = why_not("other", |_| Some(respond("200 OK", "{\"kernels\": 1}"))).await;
     assert!(why.starts_with("cannot understand api/kernels of other: invalid type: map"), "{why}");
     let why = why_not("garbled", |_| Some("SSH-2.0-OpenSSH\r\n\r\n".into())).await;
-    assert!(why.starts_with("cannot talk to the Jupyter server of garbled: "), "{why}");
+    assert!(why.starts_with("the Jupyter server of garbled cannot be talked to: "), "{why}");
     let why = why_not("endless", |_| {
         let chunk = format!("400000\r\n{}\r\n", "x".repeat(4 << 20));
         Some(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}{chunk}"))
@@ -175,7 +175,7 @@ async fn a_server_that_cannot_be_understood_is_told_in_one_clause() {
     assert!(why.contains("length limit exceeded"), "{why}");
     let sockets = Sockets::new("absent");
     let why = kernels::look(&sockets.watched("absent")).await.unwrap_err();
-    assert!(why.starts_with("cannot reach the Jupyter server of absent: No such file"), "{why}");
+    assert!(why.starts_with("the Jupyter server of absent cannot be reached: No such file"), "{why}");
 }
 
 #[tokio::test]
@@ -185,7 +185,7 @@ async fn whoever_answers_must_be_the_app_s_user() {
     let watched = sockets.watched("lab");
     let other = watched.uid + 1;
     let why = kernels::look(&Watched { uid: other, ..watched }).await.unwrap_err();
-    assert!(why.starts_with("whoever answers on the socket of lab is not its user"), "{why}");
+    assert!(why.starts_with("the Jupyter server of lab has another user on its socket: uid "), "{why}");
     assert!(requests.try_recv().is_err(), "not a byte was sent");
 }
 

@@ -74,9 +74,8 @@ impl Workshop {
     }
 
     pub(super) fn probe(&self, app: usize) -> Probe {
-        let definition = self.definition(app);
-        let ready = definition.ready.clone();
-        Probe { upstream: definition.upstream.clone(), path: ready.path, below: ready.below }
+        let apps::Definition { upstream, account, ready, .. } = self.definition(app).clone();
+        Probe { upstream, uid: account.uid, path: ready.path, below: ready.below }
     }
 
     pub(super) fn definition(&self, app: usize) -> &apps::Definition {

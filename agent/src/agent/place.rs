@@ -1,12 +1,14 @@
 //! Where things are: the run folder, the logs, the home, and as whom the space's processes run.
 
+use crate::apps;
 use crate::model::child::Account;
 use crate::model::folders;
+use crate::sys::files;
 use crate::sys::keys::Key;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -32,15 +34,17 @@ impl Place {
         self.run.join(folders::ADMIN_SOCKET)
     }
 
-    /// The user's: sockets of apps, work folders of steps.
+    /// The user's, the only such folder here: sockets of apps.
     pub(super) fn apps(&self) -> PathBuf {
         self.run.join("apps")
     }
 
+    /// The agent's; each step's folder in it is the user's.
     pub(super) fn steps(&self) -> PathBuf {
         self.run.join("steps")
     }
 
+    /// The agent's; the user reads it.
     pub(super) fn jupyter_config(&self) -> PathBuf {
         self.run.join("jupyter")
     }
@@ -106,29 +110,40 @@ fn owned_folder(folder: &Path, mode: u32, uid: u32) -> io::Result<()> {
     if safe { Ok(()) } else { Err(io::Error::other("others may exchange it")) }
 }
 
-/// An empty folder of the account's own, reachable by it (and root) only.
-pub(super) fn fresh_folder(folder: &Path, account: &Account, own_uid: u32) -> io::Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    DirBuilder::new().mode(0o700).create(folder)?;
-    if account.uid != own_uid {
-        chown(folder, Some(account.uid), Some(account.gid))?;
+/// An empty folder of the agent's own in the run folder.
+pub(super) fn own_folder(folder: &Path, mode: u32) -> io::Result<()> {
+    files::remove_folder(folder)?;
+    files::own_folder(folder, mode)
+}
+
+/// An empty folder of the account's own in the run folder, reachable by it (and root) only. What it places in there, a
+/// root agent never follows: the agent connects to sockets in it, and looks who answers.
+pub(super) fn fresh_folder(folder: &Path, account: &Account) -> io::Result<()> {
+    own_folder(folder, 0o700)?;
+    files::hand_over_folder(folder, account.uid, account.gid)
+}
+
+/// For JupyterLab: softer defaults, which the user's own configuration overrides. The account reads them.
+pub(super) fn write_jupyter_config(place: &Place) -> io::Result<()> {
+    let folder = place.jupyter_config();
+    own_folder(&folder, 0o755)?;
+    for (name, text) in apps::config_files() {
+        files::write_new(&folder.join(name), text.as_bytes(), 0o644)?;
     }
     Ok(())
 }
 
 /// Makes the home if it is not there; a home that is there stays as it is.
-pub(super) fn make_home(home: &Path, account: &Account, own_uid: u32) -> io::Result<()> {
+pub(super) fn make_home(home: &Path, account: &Account) -> io::Result<()> {
     if fs::metadata(home).is_ok_and(|metadata| metadata.is_dir()) {
         return Ok(());
     }
-    DirBuilder::new().recursive(true).mode(0o755).create(home)?;
-    if account.uid != own_uid {
-        chown(home, Some(account.uid), Some(account.gid))?;
+    if let Some(parent) = home.parent() {
+        DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
     }
-    Ok(())
+    // Not recursive: what somebody has put there meanwhile is not ours to give away.
+    DirBuilder::new().mode(0o755).create(home)?;
+    files::hand_over_folder(home, account.uid, account.gid)
 }
 
 /// Where logs go: never to the volume.
@@ -156,4 +171,79 @@ pub(super) fn bind(path: &Path, mode: u32) -> io::Result<std::os::unix::net::Uni
 
 pub(super) fn admin_folder(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{chown, symlink};
+
+    /// A run folder, and the account of somebody else than who runs the tests; only root can have that.
+    fn ground(name: &str) -> Option<(PathBuf, Account)> {
+        let run = std::env::temp_dir().join(format!("space-agent-test-place-{name}-{}", std::process::id()));
+        files::remove_folder(&run).unwrap();
+        fs::create_dir(&run).unwrap();
+        let account = crate::sys::account::by_uid(64_321, Some(64_322)).unwrap();
+        if fs::metadata(&run).unwrap().uid() == 0 {
+            return Some((run, account));
+        }
+        eprintln!("not run: only root can give folders away");
+        files::remove_folder(&run).unwrap();
+        None
+    }
+
+    fn about(path: &Path) -> (u32, u32) {
+        let metadata = fs::symlink_metadata(path).unwrap();
+        (metadata.uid(), metadata.mode() & 0o7777)
+    }
+
+    #[test]
+    fn only_the_folder_of_the_sockets_is_the_user_s() {
+        let Some((run, account)) = ground("owners") else { return };
+        let place = Place {
+            logs: run.join("log"),
+            home: run.join("home"),
+            may_gain_privileges: false,
+            key: [0; 32],
+            binary: PathBuf::new(),
+            account,
+            run: run.clone(),
+        };
+        let precious = run.join("precious");
+        fs::create_dir(&precious).unwrap();
+        // As an earlier boot of an earlier version may have left them: the user's, with links in them or in their place.
+        fs::create_dir(place.apps()).unwrap();
+        symlink(&precious, place.apps().join("default.sock")).unwrap();
+        symlink(&precious, place.steps()).unwrap();
+        fs::create_dir(place.jupyter_config()).unwrap();
+        let config = place.jupyter_config().join(apps::config_files()[0].0);
+        symlink(precious.join("config"), &config).unwrap();
+        chown(place.jupyter_config(), Some(place.account.uid), None).unwrap();
+        fresh_folder(&place.apps(), &place.account).unwrap();
+        own_folder(&place.steps(), 0o711).unwrap();
+        write_jupyter_config(&place).unwrap();
+        assert_eq!(about(&place.apps()), (64_321, 0o700));
+        assert_eq!(about(&place.steps()), (0, 0o711));
+        assert_eq!(about(&place.jupyter_config()), (0, 0o755));
+        assert_eq!(about(&config), (0, 0o644));
+        assert_eq!((about(&precious).0, fs::read_dir(&precious).unwrap().count()), (0, 0));
+        files::remove_folder(&run).unwrap();
+    }
+
+    #[test]
+    fn a_home_is_made_and_given_away_but_never_through_a_link() {
+        let Some((run, account)) = ground("home") else { return };
+        let (home, target) = (run.join("homes/alice"), run.join("target"));
+        make_home(&home, &account).unwrap();
+        assert_eq!((about(&home), about(&run.join("homes")).0), ((64_321, 0o755), 0));
+        fs::remove_dir(&home).unwrap();
+        symlink(&target, &home).unwrap();
+        assert_eq!(make_home(&home, &account).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert!(!target.exists());
+        fs::create_dir(&target).unwrap();
+        assert!(files::hand_over_folder(&home, account.uid, account.gid).is_err());
+        make_home(&home, &account).unwrap();
+        assert_eq!(about(&target).0, 0, "a home that is there stays as it is");
+        files::remove_folder(&run).unwrap();
+    }
 }

@@ -70,12 +70,12 @@ impl Plan {
             .map_err(|error| refusal(CRASHED, format!("init does not listen: {error}")))?;
         let front = doors::open_front_door(self.listen, attached)?;
         self.spec.front_door.listen = front.local_addr().unwrap_or(self.listen).to_string();
-        place::make_home(&self.home, &self.account, self.own_uid)
+        place::make_home(&self.home, &self.account)
             .map_err(|error| failed(format!("cannot make the home folder {}: {error}", self.home.display())))?;
         let place = Place {
             logs: place::log_folder(&self.run, &self.name, self.own_uid),
             may_gain_privileges: self.spec.user.as_ref().is_some_and(|user| user.sudo == space_lifecycle::Sudo::Image),
-            key: keys::new_key(),
+            key: keys::new_key().map_err(|error| failed(format!("cannot make a key: {error}")))?,
             binary: binary()?,
             run: self.run,
             home: self.home,
@@ -83,7 +83,7 @@ impl Plan {
         };
         let boot = keys::new_id(12);
         leftovers::end_earlier(&place, &boot);
-        make_run_folder(&place, self.own_uid)?;
+        make_run_folder(&place)?;
         let doors = Doors::open(front, &place, attached)?;
         let facts = Facts {
             id: keys::fingerprint(place.run.as_os_str().as_encoded_bytes(), 8),
@@ -167,11 +167,11 @@ fn binary() -> Result<PathBuf, Refusal> {
     std::env::current_exe().map_err(|error| failed(format!("cannot find this program's own file: {error}")))
 }
 
-fn make_run_folder(place: &Place, own_uid: u32) -> Result<(), Refusal> {
+fn make_run_folder(place: &Place) -> Result<(), Refusal> {
     let make = || {
-        for folder in [place.apps(), place.steps(), place.jupyter_config()] {
-            place::fresh_folder(&folder, &place.account, own_uid)?;
-        }
+        place::fresh_folder(&place.apps(), &place.account)?;
+        place::own_folder(&place.steps(), 0o711)?;
+        place::write_jupyter_config(place)?;
         place::admin_folder(&place.run.join("admin"))
     };
     make().map_err(|error| failed(format!("cannot prepare the run folder {}: {error}", place.run.display())))
@@ -184,7 +184,7 @@ fn app_facts(spec: &space_lifecycle::Space, place: &Place) -> Vec<AppFacts> {
         .map(|definition| AppFacts {
             label: definition.label,
             base_path: definition.base_path,
-            kernels: definition.kernels_api.is_some(),
+            kernels: definition.kernels,
         })
         .collect()
 }

@@ -6,7 +6,6 @@ use super::hall::{End, Hall, Inbox, Outbox, door};
 use super::place;
 use super::snapshot::Snapshot;
 use super::{BOOT_FAILED, Refusal, refusal};
-use crate::apps;
 use crate::cli::RunArgs;
 use crate::model::log::LogLine;
 use crate::model::status::{AgentStatus, Status};
@@ -80,9 +79,6 @@ async fn live(
     let now = clock::now();
     let Snapshot { space, place, .. } = snapshot;
     let workshop = Workshop::new(space.spec.clone(), place.clone(), &space.facts.boot);
-    if !resumed {
-        write_jupyter_config(&place)?;
-    }
     let agent = AgentStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: i32::try_from(std::process::id()).unwrap_or(0),
@@ -181,20 +177,6 @@ fn front_door(
         keys: place.key.into(),
         now: clock::now,
     }
-}
-
-/// For JupyterLab: softer defaults, which the user's own configuration overrides.
-fn write_jupyter_config(place: &place::Place) -> io::Result<()> {
-    for (name, text) in apps::config_files() {
-        let path = place.jupyter_config().join(name);
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
-            std::os::unix::fs::chown(folder, Some(place.account.uid), Some(place.account.gid))?;
-        }
-        std::fs::write(&path, text)?;
-        std::os::unix::fs::chown(&path, Some(place.account.uid), Some(place.account.gid))?;
-    }
-    Ok(())
 }
 
 /// The open rooms, each with its own switch, in the order in which they were opened.

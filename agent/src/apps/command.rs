@@ -3,8 +3,9 @@
 //! It listens where the document says: on a port of 127.0.0.1 (also in `$PORT`), on a socket in the home, or on our own
 //! one (`$SPACE_AGENT_APP_SOCKET`).
 
-use super::{Definition, Place, Program, Ready, START_DEADLINE, STOP, join_base, on_path, own_socket};
+use super::{Definition, Place, Program, Ready, join_base, own_socket};
 use crate::model::route;
+use crate::sys::files::on_path;
 use space_lifecycle::{App, Command, Upstream};
 use std::path::PathBuf;
 
@@ -27,7 +28,7 @@ pub(super) fn definition(app: &App, kind: &Command, place: &Place) -> Definition
     let seen_base = if kind.strip_base_path { "/" } else { &base_path };
     let (name, args) = kind.command.split_first().map_or(("", &[][..]), |(name, args)| (name.as_str(), args));
     // As a shell in the home folder would understand it.
-    let candidates = if name.contains('/') { vec![place.home.join(name)] } else { on_path(name, &env) };
+    let candidates = if name.contains('/') { vec![place.home.join(name)] } else { on_path(name, env.get("PATH")) };
     Definition {
         name: app.name.clone(),
         label: app.name.clone(),
@@ -40,8 +41,6 @@ pub(super) fn definition(app: &App, kind: &Command, place: &Place) -> Definition
         base_path,
         strip_base_path: kind.strip_base_path,
         upstream,
-        start_deadline: START_DEADLINE,
-        stop: STOP,
-        kernels_api: None,
+        kernels: false,
     }
 }

@@ -18,8 +18,9 @@
 //! - `?no_track_activity=1` keeps a request from moving `last_activity` of `api/status`; `api/kernels` and
 //!   `api/sessions` never move a kernel's.
 
-use super::{Definition, Place, Program, Ready, START_DEADLINE, STOP, join_base, on_path, own_socket};
+use super::{Definition, Place, Program, Ready, join_base, own_socket};
 use crate::model::route::Upstream;
+use crate::sys::files::on_path;
 use space_lifecycle::{App, JupyterLab};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -55,12 +56,10 @@ pub(super) fn definition(app: &App, kind: &JupyterLab, place: &Place) -> Definit
         folder: place.home.clone(),
         account: place.account.clone(),
         ready: Ready { path: format!("{base_path}api"), below: 400 },
-        kernels_api: Some(format!("{base_path}api/")),
+        kernels: true,
         base_path,
         strip_base_path: false,
         upstream: Upstream::Unix(socket),
-        start_deadline: START_DEADLINE,
-        stop: STOP,
     }
 }
 
@@ -70,7 +69,7 @@ fn program(environment: Option<&Path>, env: &BTreeMap<String, String>) -> Progra
     let shown = environment.and_then(Path::file_name).map_or(".venv".into(), |name| name.to_string_lossy());
     Program {
         name: NAME.into(),
-        candidates: first.into_iter().chain(on_path(NAME, env)).collect(),
+        candidates: first.into_iter().chain(on_path(NAME, env.get("PATH"))).collect(),
         remedy: format!(
             "add a step `python: {{ packages: [jupyterlab, ipykernel], environment: {shown} }}` with `blocks: app`, \
              and name the environment in the app"

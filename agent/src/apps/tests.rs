@@ -39,7 +39,7 @@ fn jupyterlab_listens_on_its_socket_below_the_joined_base_path() {
     let lab = definition(&jupyterlab(), &place);
     assert_eq!(lab.base_path, "/spaces/a/jupyterlab/default/");
     assert_eq!(lab.ready, Ready { path: "/spaces/a/jupyterlab/default/api".into(), below: 400 });
-    assert_eq!(lab.kernels_api.as_deref(), Some("/spaces/a/jupyterlab/default/api/"));
+    assert!(lab.kernels);
     let socket = "/run/space-agent/alice/apps/default.sock";
     assert_eq!(lab.upstream, Upstream::Unix(socket.into()));
     assert!(lab.args.contains(&format!("--ServerApp.sock={socket}")));

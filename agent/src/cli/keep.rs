@@ -9,11 +9,11 @@ use super::failure::Failure;
 use super::output::{Output, printable};
 use super::{Surroundings, Target, find};
 use crate::control::api::LeaseRequest;
-use crate::model::duration;
 use crate::model::now::{Timestamp, spoken};
 use crate::model::status::LeaseStatus;
 use crate::sys::tree::{self, Process};
 use clap::Args;
+use space_lifecycle::duration;
 use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -53,9 +53,9 @@ pub struct KeepArgs {
     target: Target,
 }
 
-fn positive(text: &str) -> Result<Duration, &'static str> {
-    duration::parse(text)
-        .and_then(|duration| if duration.is_zero() { Err("keeps nothing awake") } else { Ok(duration) })
+fn positive(text: &str) -> Result<Duration, String> {
+    let duration = duration::parse(text)?;
+    if duration.is_zero() { Err("keeps nothing awake".to_owned()) } else { Ok(duration) }
 }
 
 pub(super) async fn keep(args: &KeepArgs, surroundings: &Surroundings<'_>, output: &mut Output) -> Result<u8, Failure> {
@@ -73,7 +73,7 @@ async fn for_a_time(
     reason: Option<String>,
     output: &mut Output,
 ) -> Result<u8, Failure> {
-    let request = LeaseRequest { duration: duration::written(duration), reason, id: None };
+    let request = LeaseRequest { duration: duration::text(duration), reason, id: None };
     let lease: LeaseStatus = agent.post("/v1/leases", &request).await?;
     output.write(&granted(&lease, duration, crate::sys::clock::now().wall))?;
     Ok(0)
@@ -157,7 +157,7 @@ impl Held {
     /// Takes the lease, or renews it.
     async fn take(&mut self) -> Result<(), Failure> {
         let request =
-            LeaseRequest { duration: duration::written(LEASE), reason: Some(self.reason.clone()), id: self.id.clone() };
+            LeaseRequest { duration: duration::text(LEASE), reason: Some(self.reason.clone()), id: self.id.clone() };
         let lease: LeaseStatus = self.agent.post("/v1/leases", &request).await?;
         self.id = Some(lease.id);
         Ok(())

@@ -4,8 +4,8 @@ use super::failure::Failure;
 use super::output::{Output, printable};
 use super::{Surroundings, Target, find};
 use crate::control::api::{SignInAnswer, SignInRequest};
-use crate::model::duration;
 use clap::Args;
+use space_lifecycle::duration;
 use std::time::Duration;
 
 /// Print a link that signs in whoever opens it first
@@ -27,7 +27,7 @@ pub(super) async fn sign_in(
     output: &mut Output,
 ) -> Result<u8, Failure> {
     let agent = find::agent(&args.target, surroundings).await?;
-    let request = SignInRequest { to: args.to.clone(), expires: Some(duration::written(args.expires)) };
+    let request = SignInRequest { to: args.to.clone(), expires: Some(duration::text(args.expires)) };
     let SignInAnswer { link } = agent.post("/v1/sign-in", &request).await?;
     output.write(&format!("{}\n", printable(&link, false)))?;
     Ok(0)

@@ -55,7 +55,7 @@ fn what_is_typed_is_understood_or_ends_with_2() {
         ("keep soon", "90s, 5m or 2h"),
         ("keep 0s", "keeps nothing awake"),
         ("keep 5m -- sleep 1", "cannot be used with"),
-        ("sign-in --expires 1d", "90s, 5m or 2h"),
+        ("sign-in --expires 1d", "write 24h"),
         ("schema", "required"),
         ("schema yaml", "config, openapi"),
         ("agent", "--init-fd"),

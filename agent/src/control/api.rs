@@ -2,8 +2,8 @@
 //!
 //! As written; what they mean is checked by [`LeaseRequest::checked`] and its like, at the door.
 
-use crate::model::duration;
 use serde::{Deserialize, Serialize};
+use space_lifecycle::duration;
 use std::time::Duration;
 use utoipa::{IntoParams, ToSchema};
 

@@ -84,7 +84,7 @@ pub enum StepOutcome {
     Done {
         why: Option<String>,
     },
-    /// Nothing to do; `why` says so (`its inputs have not changed since 2026-11-20T10:00:00.123Z`).
+    /// Nothing to do; `why` says so (`its inputs have not changed since 2026-11-20 10:00 UTC`).
     Skipped {
         why: String,
     },

@@ -1,14 +1,8 @@
 //! Is the app there? One GET, again and again, until it answers below the limit.
 
 use crate::model::route::Upstream;
-use http_body_util::Empty;
-use hyper::body::Bytes;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use std::io;
+use crate::sys::http::{Connection, Error};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 
 const ANSWER: Duration = Duration::from_secs(5);
 /// Between two tries: short at first, since people wait for it.
@@ -16,10 +10,12 @@ const SOON: Duration = Duration::from_millis(50);
 const LATER: Duration = Duration::from_millis(250);
 const SOON_TRIES: u32 = 200;
 
-/// What to ask: ready is any answer below `below`.
+/// What to ask: ready is any answer below `below`, from the app's own user.
 #[derive(Debug, Clone)]
 pub struct Probe {
     pub upstream: Upstream,
+    /// The uid under which the app runs.
+    pub uid: u32,
     pub path: String,
     pub below: u16,
 }
@@ -28,35 +24,53 @@ impl Probe {
     /// Returns once the app has answered well; the caller bounds it.
     pub async fn until_ready(&self) {
         let mut tries = 0;
-        while !tokio::time::timeout(ANSWER, self.ask())
-            .await
-            .is_ok_and(|answer| answer.is_ok_and(|code| code < self.below))
-        {
+        while !self.ask().await.is_ok_and(|code| code < self.below) {
             tries += 1;
             tokio::time::sleep(if tries < SOON_TRIES { SOON } else { LATER }).await;
         }
     }
 
-    async fn ask(&self) -> io::Result<u16> {
-        match &self.upstream {
-            Upstream::Unix(path) => self.get(UnixStream::connect(path).await?).await,
-            Upstream::Port(port) => self.get(TcpStream::connect(("127.0.0.1", *port)).await?).await,
-        }
+    async fn ask(&self) -> Result<u16, Error> {
+        let connection = Connection::open(&self.upstream, self.uid, ANSWER).await?;
+        Ok(connection.status(&self.path).await?.as_u16())
     }
+}
 
-    async fn get(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> io::Result<u16> {
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-        let request = hyper::Request::get(&self.path).header("host", "localhost").header("connection", "close");
-        let request = request.body(Empty::<Bytes>::new()).map_err(io::Error::other)?;
-        let answer = async { sender.send_request(request).await.map(|response| response.status().as_u16()) };
-        tokio::pin!(connection, answer);
-        // Both are polled until the status is there; the body is of no interest.
-        tokio::select! {
-            code = &mut answer => code.map_err(io::Error::other),
-            ended = &mut connection => match ended {
-                Ok(()) => answer.await.map_err(io::Error::other),
-                Err(error) => Err(io::Error::other(error)),
-            },
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixListener;
+    use tokio::time::timeout;
+
+    /// Whoever answers well under another uid is not the app, and is not even asked.
+    #[tokio::test]
+    async fn only_the_app_s_own_user_makes_it_ready() {
+        let socket = std::env::temp_dir().join(format!("space-agent-test-probe-{}", std::process::id()));
+        let _ = std::fs::remove_file(&socket);
+        let listener = UnixListener::bind(&socket).unwrap();
+        let uid = std::fs::metadata(&socket).unwrap().uid();
+        let probe = Probe { upstream: Upstream::Unix(socket.clone()), uid, path: "/healthz".into(), below: 400 };
+        let app = async {
+            for status in ["503 Service Unavailable", "302 Found"] {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut head = vec![0; 1024];
+                let length = stream.read(&mut head).await.unwrap();
+                assert!(head[..length].starts_with(b"GET /healthz HTTP/1.1\r\n"));
+                // No more of the body than its length: it is of no interest.
+                let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 9\r\n\r\n");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        };
+        timeout(Duration::from_secs(30), async { tokio::join!(app, probe.until_ready()) }).await.unwrap();
+        let other = Probe { uid: uid + 1, ..probe };
+        let asked = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read(&mut [0; 64]).await.unwrap()
+        };
+        let (asked, refused) = tokio::join!(asked, other.ask());
+        assert!(asked == 0 && matches!(refused, Err(Error::Stranger { .. })), "{refused:?}");
+        std::fs::remove_file(&socket).unwrap();
     }
 }

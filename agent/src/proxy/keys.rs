@@ -3,8 +3,8 @@
 //! The key is new at each boot of the space and survives the agent, so a restarted agent knows its viewers and a new
 //! boot knows nobody. Every seal names its purpose, so that a link is never a session.
 
+use crate::sys::keys::{hex, new_id};
 use ring::hmac;
-use ring::rand::{SecureRandom, SystemRandom};
 use std::fmt;
 
 /// The sealing key. Cheap to clone; never printed.
@@ -42,15 +42,9 @@ impl fmt::Debug for Keys {
     }
 }
 
-/// 128 random bits as 32 hexadecimal digits.
+/// Names a link or a session in its sealed text: the seal is the secret, not the name.
 pub(super) fn random_id() -> String {
-    let mut bytes = [0; 16];
-    SystemRandom::new().fill(&mut bytes).expect("the kernel gives random bytes once it has booted");
-    hex(&bytes)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    new_id(32)
 }
 
 /// Lower-case digits only, so that one seal has one spelling.

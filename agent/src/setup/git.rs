@@ -4,8 +4,9 @@
 //! moment leaves either nothing or everything, and what an earlier kill left is removed first. A repository is somebody
 //! else's text: no hooks, no submodules, no transports but the known ones, and no question that nobody could answer.
 
-use super::output::{self, mask, on_path, say, spoken};
+use super::output::{self, mask, say, spoken};
 use crate::model::child::StepOutcome;
+use crate::sys::files::on_path;
 use crate::sys::helper;
 use std::fs;
 use std::io;
@@ -39,9 +40,10 @@ pub(super) fn carry_out(url: &str, reference: Option<&str>, into: &Path, home: &
     if let Some(why) = there_already(&target, &name) {
         return Ok(StepOutcome::Skipped { why });
     }
-    let git = on_path("git").into_iter().find(|path| path.is_file()).ok_or_else(|| {
-        format!("cannot clone {shown}: git is not installed: install it (Debian, Ubuntu: apt-get install git)")
-    })?;
+    let git =
+        on_path("git", std::env::var_os("PATH").as_ref()).into_iter().find(|path| path.is_file()).ok_or_else(|| {
+            format!("cannot clone {shown}: git is not installed: install it (Debian, Ubuntu: apt-get install git)")
+        })?;
     let fresh = make_room(&target)?;
     say(&format!("cloning {shown} into {name}"));
     let clone = Clone { git, scheme, url, fresh };

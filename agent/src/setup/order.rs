@@ -37,9 +37,7 @@ impl Order {
 }
 
 pub(super) fn write_result(folder: &Path, outcome: &StepOutcome) -> io::Result<()> {
-    let new = folder.join(format!("{RESULT}.new"));
-    fs::write(&new, serde_json::to_vec(outcome)?)?;
-    fs::rename(&new, folder.join(RESULT))
+    files::write_atomically(&folder.join(RESULT), &serde_json::to_vec(outcome)?)
 }
 
 /// The result, if there is one that can be understood. Its sentence is cut and cleaned: it comes from the user's side.

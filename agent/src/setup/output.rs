@@ -2,9 +2,8 @@
 
 use crate::sys::helper;
 use std::collections::VecDeque;
-use std::env;
 use std::io::{self, BufRead, BufReader, PipeReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::sync::mpsc;
 use std::thread;
@@ -115,12 +114,6 @@ pub(super) fn mask(text: &str) -> String {
         }
     }
     masked + rest
-}
-
-/// Where PATH says that a program may be; the worker's own environment is the step's.
-pub(super) fn on_path(program: &str) -> Vec<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).filter(|folder| folder.is_absolute()).map(|folder| folder.join(program)).collect()
 }
 
 /// The path as people call it: relative to the home if it is inside.

@@ -34,12 +34,19 @@ use std::path::PathBuf;
 pub(super) fn carry_out(python: &Python, order: &Order) -> Result<StepOutcome, String> {
     let work = Work::new(python, order)?;
     if let Some(since) = work.unchanged_since() {
-        return Ok(StepOutcome::Skipped { why: format!("its inputs have not changed since {since}") });
+        return Ok(StepOutcome::Skipped { why: format!("its inputs have not changed since {}", minute(since)) });
     }
     let stamp = work.make_ready()?;
     work.install()?;
     work.finish(stamp)?;
     Ok(StepOutcome::Done { why: Some(format!("installed {} into {}", work.what(), work.name)) })
+}
+
+/// `2026-11-20 18:09 UTC`: nobody reads milliseconds in a sentence.
+fn minute(at: Timestamp) -> String {
+    let text = at.to_string();
+    let (day, time) = text.split_once('T').unwrap_or((&text, ""));
+    format!("{day} {} UTC", time.get(..5).unwrap_or_default())
 }
 
 /// One run of the step.
@@ -141,5 +148,15 @@ impl<'a> Work<'a> {
             parts.push(format!("what {} asks for", requirements.display()));
         }
         parts.join(" and ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_in_a_sentence_is_short() {
+        assert_eq!(minute(Timestamp(1_795_168_800_123)), "2026-11-20 10:00 UTC");
     }
 }

@@ -4,6 +4,7 @@
 //! end as on Windows. So the text goes to a file and `bash FILE` runs it; its shebang is only a comment.
 
 use crate::model::child::StepOutcome;
+use crate::sys::files;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,8 @@ pub(super) fn carry_out(script: &str, folder: &Path) -> Result<StepOutcome, Stri
 }
 
 fn find_bash() -> Option<PathBuf> {
-    super::output::on_path("bash").into_iter().chain(["/bin/bash".into(), "/usr/bin/bash".into()]).find(|p| p.is_file())
+    let on_path = files::on_path("bash", std::env::var_os("PATH").as_ref());
+    on_path.into_iter().chain(["/bin/bash".into(), "/usr/bin/bash".into()]).find(|p| p.is_file())
 }
 
 fn normalised(script: &str) -> String {

@@ -2,8 +2,9 @@
 
 use super::*;
 use space_lifecycle::{Blocks, OnFailure, StepKind};
+use std::fs;
 use std::io::BufRead;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::sync::mpsc;
 use std::thread;
@@ -205,7 +206,7 @@ fn a_link_in_the_place_of_the_step_s_folder_is_removed_and_not_followed() {
     let precious = ground.folder.path().join("precious");
     fs::create_dir_all(precious.join("data")).unwrap();
     fs::create_dir_all(&ground.context.steps_folder).unwrap();
-    std::os::unix::fs::symlink(&precious, ground.context.steps_folder.join("deps")).unwrap();
+    symlink(&precious, ground.context.steps_folder.join("deps")).unwrap();
     prepare(&step(StepKind::Run("true".into())), &ground.context).unwrap();
     assert!(precious.join("data").is_dir() && !precious.join("step.json").exists());
 }
@@ -226,7 +227,7 @@ fn a_result_that_the_user_made_up_cannot_mislead() {
     fs::write(&file, vec![b'x'; 1 << 20]).unwrap();
     assert_eq!(outcome_of(0), StepOutcome::Done { why: None });
     fs::remove_file(&file).unwrap();
-    std::os::unix::fs::symlink("/etc/passwd", &file).unwrap();
+    symlink("/etc/passwd", &file).unwrap();
     assert_eq!(outcome_of(1), failed("the run step deps ended with exit code 1"));
     fs::remove_file(&file).unwrap();
     sh(file.parent().unwrap(), "mkfifo result.json");
@@ -235,25 +236,85 @@ fn a_result_that_the_user_made_up_cannot_mislead() {
     assert_eq!(killed, failed("the run step deps was killed by signal 9 (SIGKILL)"));
 }
 
-#[test]
-fn a_root_agent_hands_the_step_over_to_its_user() {
-    let mut ground = Ground::new("hand-over");
+const USER: (u32, u32) = (64_321, 64_322);
+
+/// A ground whose user is not who runs the tests; only root can have that.
+fn ground_of_another_user(name: &str) -> Option<Ground> {
+    let mut ground = Ground::new(name);
     if ground.context.account.uid != 0 {
         eprintln!("not run: only root can become somebody else");
-        return;
+        return None;
     }
-    let (uid, gid) = (64_321, 64_322);
     ground.context.binary = ground.folder.path().join("program");
     fs::copy(std::env::current_exe().unwrap(), &ground.context.binary).unwrap();
-    (ground.context.account.uid, ground.context.account.gid) = (uid, gid);
-    chown(&ground.context.home, Some(uid), Some(gid)).unwrap();
+    (ground.context.account.uid, ground.context.account.gid) = USER;
+    chown(&ground.context.home, Some(USER.0), Some(USER.1)).unwrap();
+    Some(ground)
+}
+
+#[test]
+fn a_root_agent_hands_the_step_over_to_its_user() {
+    let Some(ground) = ground_of_another_user("hand-over") else { return };
     let script = "id -u; touch mine; ls \"$(dirname \"$0\")\"";
     let (outcome, log) = ground.run(&step(StepKind::Run(script.into())));
     assert_eq!(outcome, StepOutcome::Done { why: None }, "{log}");
     assert!(log.contains("64321\n") && log.contains("step.json\n"), "{log}");
-    assert_eq!(fs::metadata(ground.home("mine")).unwrap().uid(), uid);
+    assert_eq!(fs::metadata(ground.home("mine")).unwrap().uid(), USER.0);
     let git = StepKind::Git { url: "file:///nowhere".into(), r#ref: None, into: "x".into() };
     assert!(ground.expect_failed(&step(git)).contains("there is no git repository"));
+}
+
+/// The user's step puts links wherever it may in the place of what the agent removes, makes, writes and gives away at
+/// the next start. What they lead to stays as it is, and root's.
+#[test]
+fn a_root_agent_follows_no_link_that_the_user_has_placed() {
+    let Some(ground) = ground_of_another_user("placed-link") else { return };
+    let precious = ground.folder.path().join("precious");
+    fs::create_dir(&precious).unwrap();
+    fs::write(precious.join("step.json"), "root's").unwrap();
+    fs::set_permissions(&precious, fs::Permissions::from_mode(0o700)).unwrap();
+    let script = format!(
+        "own=$(dirname \"$0\") precious={}
+        for name in step.json result.json script; do ln -sf $precious/step.json \"$own/$name\" && echo placed; done
+        ln -s $precious \"$own/folder\"
+        mv \"$own\" \"$own.old\" || echo not moved
+        ln -s $precious \"$(dirname \"$own\")/next\" || echo not beside",
+        precious.display()
+    );
+    let first = step(StepKind::Run(script));
+    let (outcome, log) = ground.run(&first);
+    assert_eq!(outcome, StepOutcome::Done { why: None }, "{log}");
+    assert_eq!(log.matches("placed\n").count(), 3, "{log}");
+    assert!(log.contains("not moved\n") && log.contains("not beside\n"), "{log}");
+    let next = Step { name: "next".into(), ..first.clone() };
+    for again in [&first, &next, &first] {
+        assert_eq!(ground.run(again).0, StepOutcome::Done { why: None });
+    }
+    for path in [&precious, &precious.join("step.json")] {
+        assert_eq!(fs::symlink_metadata(path).unwrap().uid(), 0, "{}", path.display());
+    }
+    assert_eq!(fs::read_dir(&precious).unwrap().count(), 1);
+    assert_eq!(fs::read_to_string(precious.join("step.json")).unwrap(), "root's");
+    let steps = fs::metadata(&ground.context.steps_folder).unwrap();
+    assert_eq!((steps.uid(), steps.mode() & 0o777), (0, 0o711));
+}
+
+#[test]
+fn a_steps_folder_of_somebody_else_or_behind_a_link_is_refused() {
+    let ground = Ground::new("steps-folder");
+    let step = step(StepKind::Run("true".into()));
+    let (steps, elsewhere) = (&ground.context.steps_folder, ground.folder.path().join("elsewhere"));
+    fs::create_dir(&elsewhere).unwrap();
+    symlink(&elsewhere, steps).unwrap();
+    let why = crate::sys::errors::chain(&prepare(&step, &ground.context).unwrap_err());
+    assert_eq!(why, format!("cannot create {}: Not a directory (os error 20)", steps.display()));
+    assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
+    if ground.context.account.uid == 0 {
+        fs::remove_file(steps).unwrap();
+        fs::create_dir(steps).unwrap();
+        chown(steps, Some(USER.0), None).unwrap();
+        prepare(&step, &ground.context).unwrap_err();
+    }
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! The document itself and its small parts: version, space, user, storage, idle, front door, stop, agent.
 
 use super::{At, Decoder, Fields};
-use crate::form::{self, duration_text};
+use crate::duration::text as duration_text;
+use crate::form;
 use crate::mistake::quoted;
 use crate::space::{
     Action, AgentPolicy, AppKind, Blocks, FrontDoor, Idle, Restart, SignIn, Space, SpaceInfo, Step, StepKind, Stop,

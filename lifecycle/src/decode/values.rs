@@ -1,7 +1,8 @@
 //! Single values, lists and choices: what every part of a document is made of.
 
 use super::{At, Decoder};
-use crate::form::{self, Wrong, duration_text};
+use crate::duration::text as duration_text;
+use crate::form::{self, Wrong};
 use crate::mistake::quoted;
 use crate::suggest::{any_of, nearest};
 use crate::tree::{Meaning, Value};

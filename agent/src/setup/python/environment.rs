@@ -4,10 +4,8 @@
 //! one rename; an old one disappears by one rename, and is removed under a name that only we use.
 
 use super::interpreter::{self, Candidate};
-use super::record::write_atomically;
 use crate::setup::output;
-use crate::sys::helper;
-use ring::rand::{SecureRandom, SystemRandom};
+use crate::sys::{files, helper, keys};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
@@ -40,7 +38,7 @@ pub(super) enum State {
 
 impl Stamp {
     pub(super) fn foreign() -> Stamp {
-        Stamp { id: new_id(), ours: false, state: State::Updating, python: String::new() }
+        Stamp { id: keys::new_id(32), ours: false, state: State::Updating, python: String::new() }
     }
 
     pub(super) fn read(folder: &Path) -> Option<Stamp> {
@@ -50,7 +48,7 @@ impl Stamp {
     pub(super) fn write(self, folder: &Path) -> Result<Stamp, String> {
         let path = folder.join(STAMP);
         let text = serde_json::to_vec(&self).expect("a stamp is plain strings");
-        write_atomically(&path, &text).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        files::write_atomically(&path, &text).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
         Ok(self)
     }
 }
@@ -126,7 +124,7 @@ fn same_minor(one: &str, other: &str) -> bool {
 pub(super) fn create(folder: &Path, python: &Candidate) -> Result<Stamp, String> {
     let shown = folder.display();
     let fresh = beside(folder, "new");
-    let stamp = Stamp { id: new_id(), ours: true, state: State::Building, python: python.version.clone() };
+    let stamp = Stamp { id: keys::new_id(32), ours: true, state: State::Building, python: python.version.clone() };
     fs::create_dir_all(&fresh).map_err(|error| format!("cannot create {}: {error}", fresh.display()))?;
     let stamp = stamp.write(&fresh)?;
     fs::rename(&fresh, folder).map_err(|error| format!("cannot create {shown}: {error}"))?;
@@ -184,11 +182,4 @@ fn beside(folder: &Path, what: &str) -> PathBuf {
 
 fn cannot_remove(path: &Path, error: &io::Error) -> String {
     format!("cannot remove {}, left by an earlier start: {error}", path.display())
-}
-
-fn new_id() -> String {
-    let mut bytes = [0; 16];
-    // Without randomness all environments have one id: then a record may fit one that was made anew.
-    let _ = SystemRandom::new().fill(&mut bytes);
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

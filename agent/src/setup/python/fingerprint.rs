@@ -1,7 +1,7 @@
 //! From what an environment is made, as one hash.
 
 use super::interpreter::Interpreter;
-use ring::digest::{Context, SHA256};
+use crate::sys::keys;
 use space_lifecycle::Python;
 use std::collections::BTreeSet;
 use std::fs;
@@ -36,7 +36,7 @@ impl Inputs {
 
     pub(super) fn fingerprint(&self, interpreter: &Interpreter) -> String {
         let python = format!("{} {}", interpreter.version, interpreter.file.path.display());
-        sha256(self.0.iter().chain([&python]))
+        keys::digest_of(self.0.iter().chain([&python]))
     }
 }
 
@@ -78,17 +78,6 @@ fn include(line: &str) -> Option<&str> {
     let name = name.strip_prefix('=').unwrap_or(name);
     let name = name.split(" #").next().unwrap_or(name).trim();
     (!name.is_empty() && !name.contains("://")).then_some(name)
-}
-
-/// SHA-256 of the parts, each with its length, in hexadecimal.
-pub(super) fn sha256<T: AsRef<str>>(parts: impl IntoIterator<Item = T>) -> String {
-    let mut context = Context::new(&SHA256);
-    for part in parts {
-        let part = part.as_ref().as_bytes();
-        context.update(&(part.len() as u64).to_le_bytes());
-        context.update(part);
-    }
-    context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Pythons: which can make an environment, and which one an environment has.
 
-use crate::setup::output::on_path;
+use crate::sys::files::on_path;
 use crate::sys::helper;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -62,7 +62,8 @@ pub(super) fn of_environment(folder: &Path) -> Result<Interpreter, String> {
 pub(super) fn find(name: &str) -> Result<Candidate, String> {
     let mut refused = Vec::new();
     let mut tried = Vec::new();
-    for path in std::iter::once(PathBuf::from("/usr/bin/python3")).chain(on_path("python3")) {
+    let on_path = on_path("python3", std::env::var_os("PATH").as_ref());
+    for path in std::iter::once(PathBuf::from("/usr/bin/python3")).chain(on_path) {
         let Ok(file) = fs::canonicalize(&path) else { continue };
         if tried.contains(&file) {
             continue;

@@ -4,9 +4,10 @@
 
 use super::interpreter::Interpreter;
 use crate::model::now::Timestamp;
+use crate::sys::{files, keys};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -40,23 +41,12 @@ impl Record {
     pub(super) fn write(&self, path: &Path) -> io::Result<()> {
         fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
         let stored = Stored { sha256: self.checksum(), record: self.clone() };
-        write_atomically(path, &serde_json::to_vec(&stored)?)
+        files::write_atomically(path, &serde_json::to_vec(&stored)?)
     }
 
     fn checksum(&self) -> String {
-        super::fingerprint::sha256([serde_json::to_string(self).expect("a record is plain strings and numbers")])
+        keys::digest_of([serde_json::to_string(self).expect("a record is plain strings and numbers")])
     }
-}
-
-/// The file is the old one or the new one, whatever happens, and after this the new one.
-pub(super) fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    let mut file = File::create(&new)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
 
 #[cfg(test)]

@@ -1,0 +1,114 @@
+//! Durations as documents, the command line and the control API write them: `90s`, `5m`, `2h`.
+
+use crate::form::Wrong;
+use std::time::Duration;
+
+/// The longest duration that means anything: beyond it, someone wants `never`.
+const YEAR: u64 = 366 * 86_400;
+
+/// Reads `90s`, `5m`, `2h`: a whole number and one unit, a year at most. The error says what is wrong and what to write,
+/// without the text itself.
+pub fn parse(text: &str) -> Result<Duration, String> {
+    read(text).map_err(|(what, remedy)| format!("{what}: {remedy}"))
+}
+
+/// What [`parse`] reads, in the largest unit that says it exactly. Parts of a second are rounded up.
+pub fn text(duration: Duration) -> String {
+    match duration.as_secs() + u64::from(duration.subsec_nanos() > 0) {
+        0 => "0s".to_owned(),
+        seconds if seconds % 3600 == 0 => format!("{}h", seconds / 3600),
+        seconds if seconds % 60 == 0 => format!("{}m", seconds / 60),
+        seconds => format!("{seconds}s"),
+    }
+}
+
+/// As [`parse`]; what the text is, and the remedy.
+pub(crate) fn read(written: &str) -> Result<Duration, Wrong> {
+    let Some(seconds) = exact_seconds(written) else {
+        let remedy = match lenient_seconds(written) {
+            Some(seconds) => format!("write {}", text(Duration::from_secs(seconds))),
+            None => "write a whole number with its unit, as in 90s, 5m or 2h".to_owned(),
+        };
+        return Err(("not a duration".to_owned(), remedy));
+    };
+    if seconds > YEAR {
+        return Err(("longer than a year".to_owned(), "write a shorter duration".to_owned()));
+    }
+    Ok(Duration::from_secs(seconds))
+}
+
+fn exact_seconds(text: &str) -> Option<u64> {
+    let unit = match text.bytes().last()? {
+        b's' => 1,
+        b'm' => 60,
+        b'h' => 3600,
+        _ => return None,
+    };
+    let digits = &text[..text.len() - 1];
+    let plain = digits == "0" || !digits.starts_with('0');
+    let whole = !digits.is_empty() && digits.len() <= 8 && digits.bytes().all(|b| b.is_ascii_digit());
+    if plain && whole { digits.parse::<u64>().ok()?.checked_mul(unit) } else { None }
+}
+
+/// What someone means who writes `1h30m`, `90 min`, `1.5h`, `1d`.
+fn lenient_seconds(text: &str) -> Option<u64> {
+    let mut rest = text.trim();
+    let mut sum = 0.0;
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..digits].parse().ok()?;
+        rest = rest[digits..].trim_start();
+        let word = rest.find(|c: char| !c.is_alphabetic()).unwrap_or(rest.len());
+        sum += number * unit_seconds(&rest[..word].to_lowercase())?;
+        rest = rest[word..].trim_start();
+    }
+    let seconds = sum.round();
+    (seconds >= 1.0 && seconds <= YEAR as f64).then_some(seconds as u64)
+}
+
+fn unit_seconds(word: &str) -> Option<f64> {
+    match word {
+        "ms" | "msec" | "millis" | "milliseconds" => Some(0.001),
+        "s" | "sec" | "secs" | "second" | "seconds" => Some(1.0),
+        "m" | "min" | "mins" | "minute" | "minutes" => Some(60.0),
+        "h" | "hr" | "hrs" | "hour" | "hours" => Some(3600.0),
+        "d" | "day" | "days" => Some(86_400.0),
+        "w" | "week" | "weeks" => Some(604_800.0),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_a_number_and_a_unit() {
+        for (text, seconds) in [("90s", 90), ("5m", 300), ("2h", 7200), ("0s", 0), ("8784h", YEAR)] {
+            assert_eq!(parse(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        let odd = "m -5m +5m ٣m 5é 99999999999999999999h 100000000s";
+        for text in ["", " ", "5"].into_iter().chain(odd.split(' ')) {
+            let why = "not a duration: write a whole number with its unit, as in 90s, 5m or 2h";
+            assert_eq!(parse(text), Err(why.to_owned()), "{text}");
+        }
+        for (text, meant) in
+            [("007m", "7m"), ("5M", "5m"), ("1h30m", "90m"), ("1.5h", "90m"), ("5 m", "5m"), ("1d", "24h")]
+        {
+            assert_eq!(parse(text), Err(format!("not a duration: write {meant}")), "{text}");
+        }
+        assert_eq!(parse("8785h"), Err("longer than a year: write a shorter duration".to_owned()));
+    }
+
+    #[test]
+    fn what_is_written_reads_as_the_same_duration() {
+        for seconds in [0, 1, 59, 60, 61, 3599, 3600, 7200, 86_400, YEAR] {
+            let duration = Duration::from_secs(seconds);
+            assert_eq!(parse(&text(duration)), Ok(duration));
+        }
+        assert_eq!(text(Duration::from_millis(59_001)), "1m");
+    }
+}
