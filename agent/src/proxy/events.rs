@@ -76,7 +76,7 @@ struct Viewer {
     over: bool,
 }
 
-/// `query` may hold `app=NAME`: then an `open` event says when that app takes requests.
+/// `query` may hold `app=NAME`: then a `ready` event says when that app takes requests.
 pub(super) async fn stream(front: &Front, session: Option<Session>, query: Option<&str>) -> Response<Body> {
     let lines = front.tail.lines.subscribe();
     let (reply, recent) = oneshot::channel();
@@ -188,7 +188,7 @@ impl Viewer {
         let door = self.door.borrow_and_update();
         let open = |app: &String| door.routes.iter().any(|route| route.app == *app && route.state == RouteState::Ready);
         match self.app.as_ref().is_some_and(open) {
-            true => "event: open\ndata: {}\n\n".to_owned(),
+            true => "event: ready\ndata: {}\n\n".to_owned(),
             false => String::new(),
         }
     }

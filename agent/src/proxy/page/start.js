@@ -169,7 +169,8 @@
     };
     source.addEventListener('status', (event) => { status = JSON.parse(event.data); received = Date.now(); draw(); });
     source.addEventListener('line', (event) => line(JSON.parse(event.data)));
-    source.addEventListener('open', enter);
+    // Not `open`: so the browser calls the moment at which the stream itself opens.
+    source.addEventListener('ready', enter);
     source.onerror = () => {
       source.close();
       failures += 1;

@@ -69,13 +69,13 @@ async fn the_page_hears_status_lines_and_the_opening_in_one_stream() {
     let text = client.until("\"seq\":2").await;
     assert!(text.contains("content-type: text/event-stream") && text.contains("event: status\ndata: {"), "{text}");
     assert!(text.find("Collecting").unwrap() < text.find("</script>").unwrap(), "{text}");
-    assert!(!text.contains("event: open"), "{text}");
+    assert!(!text.contains("event: ready"), "{text}");
     space.lines.send(line(3, "done")).unwrap();
     client.until("\"seq\":3").await;
     space.status.send_modify(|status| Arc::make_mut(status).sentence = "almost there".to_owned());
     client.until("almost there").await;
     space.set(RouteState::Ready);
-    client.until("event: open\n").await;
+    client.until("event: ready\n").await;
     let text = String::from_utf8_lossy(&client.read).into_owned();
     for seq in 1..=3 {
         assert_eq!(text.matches(&format!("\"seq\":{seq},")).count(), 1, "line {seq} comes once: {text}");
