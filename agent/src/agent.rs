@@ -1,12 +1,15 @@
 //! The hall: opens the rooms, runs the one loop that owns the state, drains the rooms in reverse order.
 //!
-//! Every event goes through [`Space::handle`](crate::model::space::Space::handle); the state is saved before the effects
+//! To read it: `prepare` makes a space out of the command line, `rooms` opens the rooms, `hall` is the loop, `effects` and
+//! `requests` are its two hands. Every event goes through [`Space::handle`](crate::model::space::Space::handle); the state is saved before the effects
 //! are carried out, so that an agent that is killed at any moment is followed by one that resumes: it finds in init's
 //! hands whatever it had started, and asks again for what init does not know.
 
+mod doors;
 mod effects;
 mod hall;
 mod identity;
+mod leftovers;
 mod place;
 mod prepare;
 mod requests;
@@ -79,21 +82,8 @@ fn start(args: &RunArgs, init: OwnedFd) -> Result<u8, Refusal> {
     let resumed = snapshot.is_some();
     let (snapshot, doors) = match snapshot {
         Some(snapshot) => prepare::resume(snapshot, &mut attached)?,
-        None => prepare::begin(args, &attached)?,
+        None => prepare::begin(args, &mut attached)?,
     };
     rooms::run(args, snapshot, doors, memory, attached, resumed)
         .unwrap_or_else(|error| Err(crashed("the agent cannot go on", &error)))
 }
-
-/// The sockets that init keeps, by name.
-#[derive(Debug)]
-struct Doors {
-    front: std::net::TcpListener,
-    user: std::os::unix::net::UnixListener,
-    admin: std::os::unix::net::UnixListener,
-}
-
-const FRONT_DOOR: &str = "front-door";
-const USER_SOCKET: &str = "user-socket";
-const ADMIN_SOCKET: &str = "admin-socket";
-const LOCK: &str = "lock";

@@ -9,8 +9,8 @@ mod logs;
 mod output;
 mod probe;
 
-pub use attach::{Attached, KnownChild, Link, attach, keep, set_policy};
-pub use logs::Logs;
+pub use attach::{Attached, KnownChild, Link, attach, end_known, keep, set_policy};
+pub use logs::{Logs, Writer};
 pub use probe::Probe;
 
 use crate::model::child::{ChildSpec, Exit};
@@ -176,7 +176,7 @@ impl Room {
                         return Ok(());
                     }
                 },
-                Some(command) = commands.recv() => self.obey(command)?,
+                Some(command) = commands.recv() => self.obey(command).await?,
                 Some(message) = inside.recv() => self.happened(message).await?,
                 Some(_) = self.tasks.join_next() => {}
             }
@@ -231,9 +231,9 @@ impl Room {
         });
     }
 
-    fn obey(&mut self, command: Command) -> io::Result<()> {
+    async fn obey(&mut self, command: Command) -> io::Result<()> {
         match command {
-            Command::Spawn { child, spec } => self.link.send(&ToInit::Spawn { id: child, spec }),
+            Command::Spawn { child, spec } => self.spawn(child, spec).await,
             Command::Probe { child, probe } => {
                 self.probe(child, probe);
                 Ok(())
@@ -246,6 +246,18 @@ impl Room {
                 self.forget(&child)
             }
             Command::EndTree { grace } => self.end_tree(grace),
+        }
+    }
+
+    /// What init can't be told is not started, and that is the child's end.
+    async fn spawn(&mut self, child: String, spec: Box<ChildSpec>) -> io::Result<()> {
+        match self.link.send(&ToInit::Spawn { id: child.clone(), spec }) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                let exit = Exit::NotStarted(format!("its arguments and environment are too large: {error}"));
+                self.say(News::Ended { child, exit, last_line: None }).await;
+                Ok(())
+            }
+            sent => sent,
         }
     }
 

@@ -1,13 +1,14 @@
 //! What the model wants done, done: each effect becomes a command to a room, or a task on a blocking thread.
 
 use super::hall::Done;
+use super::leftovers;
 use super::place::Place;
-use super::prepare;
 use crate::apps;
 use crate::model::child::{ChildSpec, Exit, StepOutcome};
 use crate::model::environment::base_environment;
 use crate::process::{Command, Probe};
 use crate::setup;
+use crate::sys::errors::chain;
 use space_lifecycle::Space as Spec;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,22 +19,26 @@ pub(super) struct Workshop {
     pub(super) spec: Spec,
     pub(super) place: Place,
     env: BTreeMap<String, String>,
+    /// Of each app, in the document's order.
+    definitions: Vec<apps::Definition>,
 }
 
 impl Workshop {
     pub(super) fn new(spec: Spec, place: Place, boot: &str) -> Arc<Workshop> {
         let outer: BTreeMap<String, String> = std::env::vars().collect();
         let mut env = base_environment(&outer, &place.account);
-        env.extend([prepare::mark(&place, boot)]);
+        env.extend([leftovers::mark(&place, boot)]);
         env.insert("SPACE_AGENT_SOCKET".into(), place.user_socket().display().to_string());
-        Arc::new(Workshop { spec, place, env })
+        let apps_place = apps_place(&spec, &place, &env);
+        let definitions = spec.apps.iter().map(|app| apps::definition(app, &apps_place)).collect();
+        Arc::new(Workshop { spec, place, env, definitions })
     }
 
     /// Blocking.
     pub(super) fn start_step(&self, step: usize, child: String) -> Done {
         match setup::prepare(&self.spec.steps[step], &self.setup_context()) {
             Ok(spec) => self.spawn(child, spec),
-            Err(error) => Done::StepOver { child, outcome: StepOutcome::Failed { why: error.to_string() } },
+            Err(error) => Done::StepOver { child, outcome: StepOutcome::Failed { why: chain(&error) } },
         }
     }
 
@@ -46,8 +51,8 @@ impl Workshop {
     /// Blocking.
     pub(super) fn start_app(&self, app: usize, child: String) -> Done {
         let definition = self.definition(app);
-        match apps::find_program(&definition) {
-            Ok(program) => self.spawn(child, apps::into_spec(definition, program)),
+        match apps::find_program(definition) {
+            Ok(program) => self.spawn(child, apps::into_spec(definition.clone(), program)),
             Err(error) => Done::AppOver { child, exit: Exit::NotStarted(error.to_string()) },
         }
     }
@@ -70,11 +75,12 @@ impl Workshop {
 
     pub(super) fn probe(&self, app: usize) -> Probe {
         let definition = self.definition(app);
-        Probe { upstream: definition.upstream, path: definition.ready.path, below: definition.ready.below }
+        let ready = definition.ready.clone();
+        Probe { upstream: definition.upstream.clone(), path: ready.path, below: ready.below }
     }
 
-    pub(super) fn definition(&self, app: usize) -> apps::Definition {
-        apps::definition(&self.spec.apps[app], &apps_place(&self.spec, &self.place, &self.env))
+    pub(super) fn definition(&self, app: usize) -> &apps::Definition {
+        &self.definitions[app]
     }
 
     fn spawn(&self, child: String, mut spec: ChildSpec) -> Done {

@@ -1,8 +1,8 @@
 //! The one loop that owns the state.
 
 use super::effects::Workshop;
+use super::leftovers;
 use super::place::Place;
-use super::prepare;
 use super::snapshot::Snapshot;
 use crate::activity::Watched;
 use crate::model::app::State;
@@ -16,6 +16,7 @@ use crate::process::{Command, News};
 use crate::sys::clock;
 use crate::sys::memory_file::MemoryFile;
 use crate::{control, proxy};
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,6 +76,9 @@ pub(super) struct Hall {
     pub(super) workshop: Arc<Workshop>,
     pub(super) agent: AgentStatus,
     pub(super) tasks: JoinSet<Done>,
+    /// Commands that the process room has not taken yet: the loop never waits for it, since it waits for the loop. What
+    /// the model asks for at once bounds it.
+    pub(super) pending: VecDeque<Command>,
     /// Ended children whose end is not stored yet.
     pub(super) unstored: Vec<String>,
     pub(super) end: Option<u8>,
@@ -95,11 +99,12 @@ impl Hall {
     ) -> io::Result<End> {
         let mut signals =
             Signals { term: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
-        self.happen(known.map_or(Event::Tick, |known| Event::Resumed { known })).await?;
+        self.happen(known.map_or(Event::Tick, |known| Event::Resumed { known }))?;
         if stops_asked > 0 {
-            self.happen(by_signal()).await?;
+            self.happen(by_signal())?;
         }
         let mut looked = clock::monotonic();
+        let commands = self.outbox.commands.clone();
         loop {
             if let Some(code) = self.end {
                 return Ok(End::Space(code));
@@ -109,20 +114,23 @@ impl Hall {
             let wake_in = self.space.wakes_at(now).map(|at| at.since(now.monotonic));
             // Every arm is cancel-safe: channels, signals and join sets lose nothing, timers are made anew.
             tokio::select! {
-                Some(news) = inbox.news.recv() => if self.news(news).await? { return Ok(End::InitGone) },
+                Some(news) = inbox.news.recv() => if self.news(news)? { return Ok(End::InitGone) },
                 Some(request) = inbox.control.recv() => self.control(request).await?,
                 Some(request) = inbox.proxy.recv() => self.proxy(request).await?,
-                Some(reading) = inbox.readings.recv() => self.happen(Event::Seen(reading)).await?,
-                Some(done) = self.tasks.join_next() => self.done(done.map_err(io::Error::other)?).await?,
+                Some(reading) = inbox.readings.recv() => self.happen(Event::Seen(reading))?,
+                Some(done) = self.tasks.join_next() => self.done(done.map_err(io::Error::other)?)?,
+                Ok(permit) = commands.reserve(), if !self.pending.is_empty() => {
+                    permit.send(self.pending.pop_front().expect("it was not empty, and only this loop takes from it"));
+                }
                 Some(why) = inbox.broken.recv() => return Err(io::Error::other(why)),
-                _ = signals.term.recv() => self.happen(by_signal()).await?,
-                _ = signals.interrupt.recv() => self.happen(by_signal()).await?,
+                _ = signals.term.recv() => self.happen(by_signal())?,
+                _ = signals.interrupt.recv() => self.happen(by_signal())?,
                 () = after(look_in) => {
                     looked = clock::monotonic();
                     self.look();
-                    self.happen(Event::Tick).await?;
+                    self.happen(Event::Tick)?;
                 }
-                () = after(wake_in) => self.happen(Event::Tick).await?,
+                () = after(wake_in) => self.happen(Event::Tick)?,
             }
         }
     }
@@ -139,12 +147,12 @@ impl Hall {
     }
 
     /// True if init is gone.
-    async fn news(&mut self, news: News) -> io::Result<bool> {
+    fn news(&mut self, news: News) -> io::Result<bool> {
         match news {
-            News::Started { child, pid } => self.happen(Event::Started { child, pid }).await?,
-            News::Ready { child } => self.happen(Event::AppReady { child }).await?,
-            News::StopAsked { .. } => self.happen(by_signal()).await?,
-            News::TreeEnded => self.happen(Event::TreeEnded).await?,
+            News::Started { child, pid } => self.happen(Event::Started { child, pid })?,
+            News::Ready { child } => self.happen(Event::AppReady { child })?,
+            News::StopAsked { .. } => self.happen(by_signal())?,
+            News::TreeEnded => self.happen(Event::TreeEnded)?,
             News::InitGone => return Ok(true),
             News::Ended { child, exit, last_line } => {
                 if let Some(step) = self.space.step_of_child(&child) {
@@ -159,22 +167,27 @@ impl Hall {
                         Event::Tick
                     } else {
                         Event::OtherEnded { child, exit }
-                    })
-                    .await?;
+                    })?;
                 }
             }
         }
         Ok(false)
     }
 
-    async fn done(&mut self, done: Done) -> io::Result<()> {
+    fn done(&mut self, done: Done) -> io::Result<()> {
         match done {
-            Done::Command(command) => self.command(command).await,
+            Done::Command(command) => {
+                // What was prepared when the space began to end is not started any more.
+                if self.space.up() {
+                    self.pending.push_back(command);
+                }
+                Ok(())
+            }
             Done::StepOver { child, outcome } => {
                 self.unstored.push(child.clone());
-                self.happen(Event::StepEnded { child, outcome }).await
+                self.happen(Event::StepEnded { child, outcome })
             }
-            Done::AppOver { child, exit } => self.happen(Event::AppEnded { child, exit, last_line: None }).await,
+            Done::AppOver { child, exit } => self.happen(Event::AppEnded { child, exit, last_line: None }),
         }
     }
 
@@ -185,12 +198,10 @@ impl Hall {
             match tokio::time::timeout(BLOCKING, thread).await {
                 Ok(Ok(done)) => done,
                 late => {
-                    let why = if late.is_err() {
-                        "the disk does not answer"
-                    } else {
-                        "the agent has a bug; please report it"
+                    let why = match late {
+                        Err(_) => format!("it could not be prepared within {} s: a disk hangs", BLOCKING.as_secs()),
+                        Ok(_) => "it could not be prepared: the agent has a bug; please report its log".to_owned(),
                     };
-                    let why = format!("preparing it took too long: {why}");
                     if child.starts_with("step/") {
                         Done::StepOver { child, outcome: StepOutcome::Failed { why } }
                     } else {
@@ -202,7 +213,7 @@ impl Hall {
     }
 
     /// The one way in which the state changes: decide, store, publish, act.
-    pub(super) async fn happen(&mut self, event: Event) -> io::Result<()> {
+    pub(super) fn happen(&mut self, event: Event) -> io::Result<()> {
         let now = clock::now();
         let before = phase_name(self.space.phase());
         let effects = self.space.handle(event, now);
@@ -210,10 +221,10 @@ impl Hall {
         self.publish(now);
         self.announce(before);
         for effect in effects {
-            self.act(effect).await?;
+            self.act(effect);
         }
         for child in std::mem::take(&mut self.unstored) {
-            self.command(Command::Stored { child }).await?;
+            self.pending.push_back(Command::Stored { child });
         }
         Ok(())
     }
@@ -223,16 +234,16 @@ impl Hall {
         self.memory.save(&bytes)
     }
 
-    async fn act(&mut self, effect: Effect) -> io::Result<()> {
+    fn act(&mut self, effect: Effect) {
         let workshop = Arc::clone(&self.workshop);
         match effect {
             Effect::StartStep { step, child } => self.block(child.clone(), move || workshop.start_step(step, child)),
             Effect::StartApp { app, child } => self.block(child.clone(), move || workshop.start_app(app, child)),
             Effect::ProbeApp { app, child } => {
-                self.command(Command::Probe { child, probe: workshop.probe(app) }).await?;
+                self.pending.push_back(Command::Probe { child, probe: workshop.probe(app) });
             }
-            Effect::EndChild { child, grace } => self.command(Command::End { child, grace }).await?,
-            Effect::EndTree { grace } => self.command(Command::EndTree { grace }).await?,
+            Effect::EndChild { child, grace } => self.pending.push_back(Command::End { child, grace }),
+            Effect::EndTree { grace } => self.pending.push_back(Command::EndTree { grace }),
             Effect::RunIdleCommand { child, command } => {
                 let done = workshop.idle_command(child, &command);
                 self.tasks.spawn(async move { done });
@@ -240,11 +251,6 @@ impl Hall {
             Effect::Look => self.look(),
             Effect::Leave { code } => self.end = Some(code),
         }
-        Ok(())
-    }
-
-    pub(super) async fn command(&self, command: Command) -> io::Result<()> {
-        self.outbox.commands.send(command).await.map_err(|_| io::Error::other("the process room is gone"))
     }
 
     /// Swaps the values that the rooms read.
@@ -277,8 +283,8 @@ impl Hall {
             let definition = self.workshop.definition(app);
             Watched {
                 app: self.space.spec.apps[app].name.clone(),
-                socket: definition.upstream,
-                base_path: definition.base_path,
+                socket: definition.upstream.clone(),
+                base_path: definition.base_path.clone(),
                 uid: definition.account.uid,
             }
         });
@@ -295,7 +301,7 @@ impl Hall {
 
     /// Everything that this boot started, when init cannot end it any more.
     pub(super) fn end_own(&self) {
-        prepare::end_own(&self.place, &self.space.facts.boot);
+        leftovers::end_own(&self.place, &self.space.facts.boot);
     }
 }
 
@@ -307,10 +313,10 @@ pub(super) fn door(space: &Space, workshop: &Workshop) -> Door {
         let definition = workshop.definition(index);
         Route {
             app: space.spec.apps[index].name.clone(),
-            label: definition.label,
-            base_path: definition.base_path,
+            label: definition.label.clone(),
+            base_path: definition.base_path.clone(),
             strip_base_path: definition.strip_base_path,
-            upstream: definition.upstream,
+            upstream: definition.upstream.clone(),
             uid: definition.account.uid,
             state: match app.state {
                 State::Ready { .. } if space.up() => RouteState::Ready,

@@ -52,15 +52,22 @@ impl Place {
 
     /// Removes what a stopped space leaves in its run folder, all but the logs.
     pub(super) fn clean(&self) {
-        for file in [self.user_socket(), self.admin_socket(), self.run.join("lock")] {
+        for file in [self.user_socket(), self.admin_socket()] {
             remove(fs::remove_file(&file), &file);
         }
         for folder in [self.apps(), self.steps(), self.jupyter_config(), self.run.join("admin")] {
             remove(fs::remove_dir_all(&folder), &folder);
         }
-        // Only if nothing is left in it, that is, if the logs are elsewhere.
-        let _ = fs::remove_dir(&self.run);
+        leave(&self.run);
     }
+}
+
+/// Gives the run folder up: the lock last, since another start waits for it.
+pub(super) fn leave(run: &Path) {
+    let lock = run.join("lock");
+    remove(fs::remove_file(&lock), &lock);
+    // Only if nothing is left in it, that is, if the logs are elsewhere.
+    let _ = fs::remove_dir(run);
 }
 
 fn remove(result: io::Result<()>, what: &Path) {

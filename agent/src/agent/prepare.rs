@@ -2,88 +2,111 @@
 //!
 //! Everything that can be refused is refused here, before anything has happened in the home.
 
-use super::identity;
+use super::doors::{self, Doors};
 use super::place::{self, Place};
 use super::snapshot::Snapshot;
-use super::{ADMIN_SOCKET, BOOT_FAILED, Doors, FRONT_DOOR, INVALID, LOCK, Refusal, USER_SOCKET, refusal};
+use super::{BOOT_FAILED, CRASHED, INVALID, Refusal, identity, leftovers, refusal};
 use crate::apps;
 use crate::cli::RunArgs;
 use crate::model::app::AppFacts;
+use crate::model::child::Account;
 use crate::model::folders;
 use crate::model::space::{Facts, Space};
 use crate::process::{self, Attached};
-use crate::sys::{account, clock, keys, lock, tree};
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, OwnedFd};
+use crate::sys::{account, clock, keys};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-/// How long a start waits for an earlier agent of the same space that is about to end.
-const LOCK_WAIT: Duration = Duration::from_secs(5);
-
-/// The first agent of a boot.
-pub(super) fn begin(args: &RunArgs, attached: &Attached) -> Result<(Snapshot, Doors), Refusal> {
-    let (mut spec, folder) = read_document(args)?;
-    let (own_uid, _) = account::own();
-    let listen = listen_address(&spec.front_door.listen)?;
-    let home = home(&spec, &folder)?;
-    let (account, warning) = identity::user(spec.user.as_ref(), &home, listen.ip().is_loopback())
-        .map_err(|message| refusal(INVALID, message))?;
-    let name = args.space.clone().or(spec.info.name.clone()).unwrap_or_else(|| identity::space_name(&home));
-    let run = run_folder(&name, own_uid)?;
-    let lock = take_lock(&run, &name)?;
-    let front = open_front_door(listen).inspect_err(|_| forget_lock(&run))?;
-    spec.front_door.listen = front.local_addr().map_or(listen, |address| address).to_string();
-    place::make_home(&home, &account, own_uid)
-        .map_err(|error| failed(format!("cannot make the home folder {}: {error}", home.display())))
-        .inspect_err(|_| forget_lock(&run))?;
-    let place = Place {
-        logs: place::log_folder(&run, &name, own_uid),
-        may_gain_privileges: spec.user.as_ref().is_some_and(|user| user.sudo == space_lifecycle::Sudo::Image),
-        key: keys::new_key(),
-        binary: binary()?,
-        run,
-        home,
-        account,
-    };
-    let boot = keys::new_id(12);
-    end_leftovers(&place, &boot);
-    let (user, admin) = make_run_folder(&place, own_uid)?;
-    let facts = Facts {
-        id: keys::fingerprint(place.run.as_os_str().as_encoded_bytes(), 8),
-        user: place.account.name.clone(),
-        home: place.home.display().to_string(),
-        listen: spec.front_door.listen.clone(),
-        name,
-        boot,
-    };
-    let app_facts = app_facts(&spec, &place);
-    let doors = Doors { front, user, admin };
-    keep(attached, &doors, &lock, &spec).map_err(|error| failed(format!("init does not keep the sockets: {error}")))?;
-    let mut space = Space::new(spec, facts, app_facts, clock::now());
-    if let Some(warning) = warning {
-        space.warn(warning);
+/// The first agent of a boot, or the next one if that was killed before it had stored anything: what it had opened is
+/// with init, and is taken from there.
+pub(super) fn begin(args: &RunArgs, attached: &mut Attached) -> Result<(Snapshot, Doors), Refusal> {
+    process::end_known(attached).map_err(|error| refusal(CRASHED, format!("cannot end what is left: {error}")))?;
+    let plan = Plan::read(args)?;
+    let lock = doors::take_lock(&plan.run, &plan.name, attached)?;
+    let run = plan.run.clone();
+    let begun = plan.begin(attached);
+    if begun.is_err() {
+        place::leave(&run);
     }
-    Ok((Snapshot::new(space, place), doors))
+    drop(lock);
+    begun
 }
 
 /// A later agent of a boot: the doors are open already.
 pub(super) fn resume(snapshot: Snapshot, attached: &mut Attached) -> Result<(Snapshot, Doors), Refusal> {
-    let mut take = |name: &str| -> Result<OwnedFd, Refusal> {
-        let index = attached.kept.iter().position(|(kept, _)| kept == name);
-        let index = index.ok_or_else(|| refusal(BOOT_FAILED, format!("init does not have the {name} any more")))?;
-        Ok(attached.kept.remove(index).1)
-    };
-    let doors =
-        Doors { front: take(FRONT_DOOR)?.into(), user: take(USER_SOCKET)?.into(), admin: take(ADMIN_SOCKET)?.into() };
-    Ok((snapshot, doors))
+    Ok((snapshot, Doors::kept(attached)?))
 }
 
-/// The space that the document describes, and the folder that its paths are relative to.
-fn read_document(args: &RunArgs) -> Result<(space_lifecycle::Space, PathBuf), Refusal> {
+/// What was found out before anything is done.
+struct Plan {
+    spec: space_lifecycle::Space,
+    listen: SocketAddr,
+    home: PathBuf,
+    account: Account,
+    warnings: Vec<String>,
+    name: String,
+    run: PathBuf,
+    own_uid: u32,
+}
+
+impl Plan {
+    fn read(args: &RunArgs) -> Result<Plan, Refusal> {
+        let (spec, folder, mut warnings) = read_document(args)?;
+        let (own_uid, _) = account::own();
+        let listen = listen_address(&spec.front_door.listen)?;
+        let home = home(&spec, &folder)?;
+        let (account, warning) = identity::user(spec.user.as_ref(), &home, listen.ip().is_loopback())
+            .map_err(|message| refusal(INVALID, message))?;
+        warnings.extend(warning);
+        let name = args.space.clone().or(spec.info.name.clone()).unwrap_or_else(|| identity::space_name(&home));
+        let run = run_folder(&name, own_uid)?;
+        Ok(Plan { spec, listen, home, account, warnings, name, run, own_uid })
+    }
+
+    /// Opens the front door first: it answers from then on.
+    fn begin(mut self, attached: &mut Attached) -> Result<(Snapshot, Doors), Refusal> {
+        let restart = &self.spec.agent.restart;
+        process::set_policy(&attached.socket, restart.max, restart.within)
+            .map_err(|error| refusal(CRASHED, format!("init does not listen: {error}")))?;
+        let front = doors::open_front_door(self.listen, attached)?;
+        self.spec.front_door.listen = front.local_addr().unwrap_or(self.listen).to_string();
+        place::make_home(&self.home, &self.account, self.own_uid)
+            .map_err(|error| failed(format!("cannot make the home folder {}: {error}", self.home.display())))?;
+        let place = Place {
+            logs: place::log_folder(&self.run, &self.name, self.own_uid),
+            may_gain_privileges: self.spec.user.as_ref().is_some_and(|user| user.sudo == space_lifecycle::Sudo::Image),
+            key: keys::new_key(),
+            binary: binary()?,
+            run: self.run,
+            home: self.home,
+            account: self.account,
+        };
+        let boot = keys::new_id(12);
+        leftovers::end_earlier(&place, &boot);
+        make_run_folder(&place, self.own_uid)?;
+        let doors = Doors::open(front, &place, attached)?;
+        let facts = Facts {
+            id: keys::fingerprint(place.run.as_os_str().as_encoded_bytes(), 8),
+            user: place.account.name.clone(),
+            home: place.home.display().to_string(),
+            listen: self.spec.front_door.listen.clone(),
+            name: self.name,
+            boot,
+        };
+        let app_facts = app_facts(&self.spec, &place);
+        let mut space = Space::new(self.spec, facts, app_facts, clock::now());
+        for warning in self.warnings {
+            space.warn(warning);
+        }
+        Ok((Snapshot::new(space, place), doors))
+    }
+}
+
+/// The space that the document describes, the folder that its paths are relative to, and warnings.
+fn read_document(args: &RunArgs) -> Result<(space_lifecycle::Space, PathBuf, Vec<String>), Refusal> {
     let here = std::env::current_dir().map_err(|error| failed(format!("cannot find the current folder: {error}")))?;
     let Some(document) = args.documents.first() else {
-        return Ok((space_lifecycle::default_space(), here));
+        return Ok((space_lifecycle::default_space(), here, Vec::new()));
     };
     let name = document.display().to_string();
     let text = std::fs::read_to_string(document).map_err(|error| {
@@ -94,11 +117,9 @@ fn read_document(args: &RunArgs) -> Result<(space_lifecycle::Space, PathBuf), Re
     })?;
     let read = space_lifecycle::read(&text, &name, space_lifecycle::Mode::Run);
     let read = read.map_err(|mistakes| refusal(INVALID, format!("the document cannot be used\n{mistakes}")))?;
-    for warning in &read.warnings {
-        tracing::warn!("{warning}");
-    }
+    let warnings = read.warnings.iter().map(ToString::to_string).collect();
     let folder = here.join(document).parent().map_or(here, Path::to_owned);
-    Ok((read.space, folder))
+    Ok((read.space, folder, warnings))
 }
 
 fn listen_address(text: &str) -> Result<SocketAddr, Refusal> {
@@ -142,55 +163,18 @@ fn run_folder(name: &str, own_uid: u32) -> Result<PathBuf, Refusal> {
     place::make_run_folder(&candidates, own_uid).map_err(failed)
 }
 
-/// One agent for each space. The lock is held by init, so it ends with the last process that could act for the space.
-/// A start that is refused leaves nothing behind.
-fn forget_lock(run: &Path) {
-    let _ = std::fs::remove_file(run.join("lock"));
-    // Only if there are no logs of earlier runs in it.
-    let _ = std::fs::remove_dir(run);
-}
-
-fn take_lock(run: &Path, name: &str) -> Result<OwnedFd, Refusal> {
-    let path = run.join("lock");
-    let lock =
-        lock::take(&path, LOCK_WAIT).map_err(|error| failed(format!("cannot lock {}: {error}", path.display())))?;
-    lock.ok_or_else(|| {
-        failed(format!(
-            "the space {name} runs already (run folder {}); see it with `space-agent status`, end it with `space-agent stop`, \
-             or give this one another name with `--space NAME`",
-            run.display()
-        ))
-    })
-}
-
-fn open_front_door(listen: SocketAddr) -> Result<TcpListener, Refusal> {
-    TcpListener::bind(listen).map_err(|error| {
-        let why = match error.kind() {
-            std::io::ErrorKind::AddrInUse => "another program listens there".to_owned(),
-            _ => error.to_string().to_lowercase(),
-        };
-        refusal(INVALID, format!("cannot open the front door on {listen}: {why}; end that program, or write another address: front_door: {{ listen: 127.0.0.1:8899 }}"))
-    })
-}
-
 fn binary() -> Result<PathBuf, Refusal> {
     std::env::current_exe().map_err(|error| failed(format!("cannot find this program's own file: {error}")))
 }
 
-fn make_run_folder(
-    place: &Place,
-    own_uid: u32,
-) -> Result<(std::os::unix::net::UnixListener, std::os::unix::net::UnixListener), Refusal> {
+fn make_run_folder(place: &Place, own_uid: u32) -> Result<(), Refusal> {
     let make = || {
         for folder in [place.apps(), place.steps(), place.jupyter_config()] {
             place::fresh_folder(&folder, &place.account, own_uid)?;
         }
-        place::admin_folder(&place.run.join("admin"))?;
-        Ok((place::bind(&place.user_socket(), 0o666)?, place::bind(&place.admin_socket(), 0o600)?))
+        place::admin_folder(&place.run.join("admin"))
     };
-    make().map_err(|error: std::io::Error| {
-        failed(format!("cannot prepare the run folder {}: {error}", place.run.display()))
-    })
+    make().map_err(|error| failed(format!("cannot prepare the run folder {}: {error}", place.run.display())))
 }
 
 fn app_facts(spec: &space_lifecycle::Space, place: &Place) -> Vec<AppFacts> {
@@ -203,57 +187,6 @@ fn app_facts(spec: &space_lifecycle::Space, place: &Place) -> Vec<AppFacts> {
             kernels: definition.kernels_api.is_some(),
         })
         .collect()
-}
-
-fn keep(attached: &Attached, doors: &Doors, lock: &OwnedFd, spec: &space_lifecycle::Space) -> std::io::Result<()> {
-    let init = &attached.socket;
-    process::set_policy(init, spec.agent.restart.max, spec.agent.restart.within)?;
-    process::keep(init, FRONT_DOOR, doors.front.as_fd())?;
-    process::keep(init, USER_SOCKET, doors.user.as_fd())?;
-    process::keep(init, ADMIN_SOCKET, doors.admin.as_fd())?;
-    process::keep(init, LOCK, lock.as_fd())
-}
-
-/// The name and value that every child of this boot carries, so that a later start finds what outlived it.
-pub(super) fn mark(place: &Place, boot: &str) -> (String, String) {
-    (MARK.to_owned(), format!("{}:{boot}", place.run.display()))
-}
-
-const MARK: &str = "SPACE_AGENT_CHILD_OF";
-
-/// Ends what an earlier boot of this space has left: its init was killed, and what had made its own session lived on.
-pub(super) fn end_leftovers(place: &Place, boot: &str) {
-    let (name, value) = mark(place, boot);
-    let prefix = format!("{name}={}:", place.run.display());
-    end_marked(place.account.uid, prefix, format!("{name}={value}"));
-}
-
-/// Ends all that this boot has started, when init is gone and cannot.
-pub(super) fn end_own(place: &Place, boot: &str) {
-    let (name, value) = mark(place, boot);
-    end_marked(place.account.uid, format!("{name}={value}"), String::new());
-}
-
-/// On a thread of its own, since reading /proc of a process that hangs may hang.
-fn end_marked(uid: u32, prefix: String, unless: String) {
-    const DEADLINE: Duration = Duration::from_secs(3);
-    let (done, wait) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        for _ in 0..20 {
-            let left = tree::marked(uid, &prefix, &unless);
-            if left.is_empty() {
-                break;
-            }
-            for process in left {
-                tracing::warn!(pid = process.pid, "ending a process that outlived the space");
-                tree::signal(process, 9);
-            }
-        }
-        let _ = done.send(());
-    });
-    if wait.recv_timeout(DEADLINE).is_err() {
-        tracing::warn!("looking for processes that outlived the space took too long; some may be left");
-    }
 }
 
 fn failed(message: impl Into<String>) -> Refusal {

@@ -19,7 +19,7 @@ impl Hall {
             }
             control::Request::EndLease { id, reply } => {
                 let known = self.space.lease(&id).is_some();
-                self.happen(Event::LeaseEnded { id: id.clone() }).await?;
+                self.happen(Event::LeaseEnded { id: id.clone() })?;
                 let missing =
                     || refused(404, "no such lease", format!("there is no lease {id}; it may have ended already"));
                 let _ = reply.send(if known { Ok(()) } else { Err(missing()) });
@@ -38,7 +38,7 @@ impl Hall {
                 let _ = reply.send(Ok(()));
                 let reason = reason
                     .map_or_else(|| format!("{by} asked for it"), |reason| format!("{by} asked for it ({reason})"));
-                self.happen(Event::StopAsked { reason }).await?;
+                self.happen(Event::StopAsked { reason })?;
             }
             control::Request::SignIn { to, lifetime, reply } => {
                 let _ = reply.send(Ok(self.link(to.as_deref(), lifetime)));
@@ -52,7 +52,7 @@ impl Hall {
             proxy::Request::RedeemLink { id, expires, reply } => {
                 let fresh = self.space.redeem(id, expires, clock::now());
                 // Stored before it is answered: a link is not good again because the agent crashed.
-                self.happen(Event::Tick).await?;
+                self.happen(Event::Tick)?;
                 let _ = reply.send(fresh);
             }
             proxy::Request::Keep { duration, reply } => {
@@ -75,7 +75,7 @@ impl Hall {
         match self.space.offer_lease(id, reason, duration, now) {
             Ok(lease) => {
                 let status = lease.status(&now);
-                self.happen(Event::LeaseTaken(lease)).await?;
+                self.happen(Event::LeaseTaken(lease))?;
                 Ok(Ok(status))
             }
             Err(why) => Ok(Err(why)),

@@ -1,19 +1,22 @@
 //! Opens the rooms, runs the loop, and drains the rooms in reverse order.
 
+use super::doors::Doors;
 use super::effects::Workshop;
 use super::hall::{End, Hall, Inbox, Outbox, door};
 use super::place;
 use super::snapshot::Snapshot;
-use super::{BOOT_FAILED, Doors, Refusal, refusal};
+use super::{BOOT_FAILED, Refusal, refusal};
 use crate::apps;
 use crate::cli::RunArgs;
 use crate::model::log::LogLine;
 use crate::model::status::{AgentStatus, Status};
 use crate::process::{self, Attached, Link, Logs};
 use crate::sys::clock;
+use crate::sys::errors::chain;
 use crate::sys::memory_file::MemoryFile;
 use crate::sys::stop::{Stop, StopSwitch, stop};
 use crate::{activity, control, proxy};
+use std::collections::VecDeque;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -38,7 +41,7 @@ pub(super) fn run(
     attached: Attached,
     resumed: bool,
 ) -> io::Result<Result<u8, Refusal>> {
-    let (logs, log_thread) = match Logs::open(&snapshot.place.logs, !resumed) {
+    let (logs, log_writer) = match Logs::open(&snapshot.place.logs, !resumed) {
         Ok(logs) => logs,
         Err(error) => {
             let folder = snapshot.place.logs.display();
@@ -50,8 +53,8 @@ pub(super) fn run(
     let end = runtime.block_on(live(args, snapshot, doors, memory, attached, logs, resumed));
     // A blocking thread that hangs on a disk must not hold the end.
     runtime.shutdown_timeout(Duration::from_millis(100));
-    if end.is_ok() && log_thread.join().is_err() {
-        tracing::warn!("the thread that writes the logs panicked");
+    if !log_writer.finish(DRAIN) {
+        tracing::warn!(folder = %place.logs.display(), "the disk did not take the last output in time");
     }
     match end? {
         End::Space(code) => {
@@ -109,8 +112,7 @@ async fn live(
         lines,
         now: clock::now,
     };
-    let (process_switch, process_stop) = stop();
-    rooms.open("process", process_switch, process::run(process, command_receiver, news_sender, process_stop));
+    rooms.open("process", |stop| process::run(process, command_receiver, news_sender, stop));
     let control = control::Config {
         user_socket: doors.user,
         admin_socket: doors.admin,
@@ -119,11 +121,9 @@ async fn live(
         status: status_receiver.clone(),
         log_folder: place.logs.clone(),
     };
-    let (control_switch, control_stop) = stop();
-    rooms.open("control", control_switch, control::run(control, control_sender, control_stop));
+    rooms.open("control", |stop| control::run(control, control_sender, stop));
     let activity = activity::Config { apps: watched_receiver, ticks: ticks_receiver };
-    let (activity_switch, activity_stop) = stop();
-    rooms.open("activity", activity_switch, activity::run(activity, reading_sender, activity_stop));
+    rooms.open("activity", |stop| activity::run(activity, reading_sender, stop));
 
     let mut hall = Hall {
         space,
@@ -133,6 +133,7 @@ async fn live(
         workshop,
         agent,
         tasks: JoinSet::new(),
+        pending: VecDeque::new(),
         unstored: Vec::new(),
         end: None,
     };
@@ -209,44 +210,40 @@ impl Rooms {
         Rooms { tasks: JoinSet::new(), switches: Vec::new(), front_door: None, broken }
     }
 
-    fn open<E: std::fmt::Display + Send + 'static>(
-        &mut self,
-        name: &'static str,
-        switch: StopSwitch,
-        room: impl Future<Output = Result<(), E>> + 'static + Send,
-    ) {
-        let broken = self.broken.clone();
-        self.switches.push(switch);
-        self.tasks.spawn(async move {
-            if let Err(error) = room.await {
-                let _ = broken.send(format!("the room {name} ended: {error}")).await;
-            }
-        });
+    fn open<R, E>(&mut self, name: &'static str, room: impl FnOnce(Stop) -> R)
+    where
+        R: Future<Output = Result<(), E>> + Send + 'static,
+        E: std::error::Error,
+    {
+        let (watch, stop) = self.watch(name);
+        let room = room(stop);
+        self.tasks.spawn(async move { watch.over(room.await) });
     }
 
     /// The front door has a thread and a runtime of its own.
     fn open_front_door(&mut self, config: proxy::Config, requests: mpsc::Sender<proxy::Request>) -> io::Result<()> {
-        let (switch, stop): (StopSwitch, Stop) = stop();
-        let broken = self.broken.clone();
-        self.switches.push(switch);
+        let (watch, stop) = self.watch("front door");
         let thread = std::thread::Builder::new().name("front-door".into()).spawn(move || {
-            let ended = Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string()).and_then(
-                |runtime| {
-                    let ended = runtime.block_on(proxy::run(config, requests, stop));
-                    runtime.shutdown_timeout(Duration::from_millis(100));
-                    ended.map_err(|error| error.to_string())
-                },
-            );
-            if let Err(error) = ended {
-                // The hall may be gone already.
-                let _ = broken.try_send(format!("the front door closed: {error}"));
-            }
+            let runtime = match Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(error) => return watch.over(Err(error)),
+            };
+            let ended = runtime.block_on(proxy::run(config, requests, stop));
+            runtime.shutdown_timeout(Duration::from_millis(100));
+            watch.over(ended);
         })?;
         self.front_door = Some(thread);
         Ok(())
     }
 
-    /// The last opened first; each has [`DRAIN`] in all.
+    fn watch(&mut self, name: &'static str) -> (Watch, Stop) {
+        let (switch, stop) = stop();
+        self.switches.push(switch);
+        let why = "it panicked".to_owned();
+        (Watch { name, why, stop: stop.clone(), broken: self.broken.clone() }, stop)
+    }
+
+    /// The last opened is told first; all of them together, and then the front door, have [`DRAIN`].
     async fn drain(mut self) {
         for switch in self.switches.iter().rev() {
             switch.stop();
@@ -260,6 +257,29 @@ impl Rooms {
             if tokio::time::timeout(DRAIN, joined).await.is_err() {
                 tracing::warn!("the front door did not close in time");
             }
+        }
+    }
+}
+
+/// Tells the hall when a room has ended that nobody asked to: by an error, by mistake, or by a panic.
+struct Watch {
+    name: &'static str,
+    why: String,
+    stop: Stop,
+    broken: mpsc::Sender<String>,
+}
+
+impl Watch {
+    fn over<E: std::error::Error>(mut self, ended: Result<(), E>) {
+        self.why = ended.err().map_or_else(|| "it ended by itself".to_owned(), |error| chain(&error));
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if !self.stop.is_wanted() {
+            // A full channel tells of another broken room, and one is enough.
+            let _ = self.broken.try_send(format!("the room {}: {}", self.name, self.why));
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::model::child::Exit;
 use crate::sys::link::{self, ToAgent, ToInit};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -64,6 +65,28 @@ pub fn keep(socket: &OwnedFd, name: &str, fd: BorrowedFd<'_>) -> io::Result<()> 
 pub fn set_policy(socket: &OwnedFd, max: u32, within: Duration) -> io::Result<()> {
     let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
     link::send(socket, &ToInit::Policy { max, within_ms }, None)
+}
+
+/// Ends children whose state nobody can read any more, and lets init forget them. Blocking, before the runtime.
+pub fn end_known(attached: &mut Attached) -> io::Result<()> {
+    let socket = &attached.socket;
+    let mut left: Vec<String> = Vec::new();
+    for child in attached.children.drain(..) {
+        match child.exit {
+            Some(_) => link::send(socket, &ToInit::Acknowledge { id: child.id }, None)?,
+            None => {
+                link::send(socket, &ToInit::Signal { id: child.id.clone(), signal: Signal::SIGKILL as i32 }, None)?;
+                left.push(child.id);
+            }
+        }
+    }
+    while !left.is_empty() {
+        if let (ToAgent::Ended { id, .. }, _) = next(socket)? {
+            link::send(socket, &ToInit::Acknowledge { id: id.clone() }, None)?;
+            left.retain(|left| *left != id);
+        }
+    }
+    Ok(())
 }
 
 fn speak(version: u32) -> io::Result<()> {

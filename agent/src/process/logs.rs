@@ -8,7 +8,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::thread::JoinHandle;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Of one file; with the one before it twice that.
@@ -21,6 +22,18 @@ const WAITING: usize = 64;
 #[derive(Debug, Clone)]
 pub struct Logs(mpsc::Sender<Chunk>);
 
+/// The writing thread; it ends when the last [`Logs`] is dropped.
+#[derive(Debug)]
+pub struct Writer(std::sync::mpsc::Receiver<()>);
+
+impl Writer {
+    /// True once everything is written; false if the disk took longer than `wait`.
+    pub fn finish(self, wait: Duration) -> bool {
+        // The thread never sends: the channel ends with it.
+        !matches!(self.0.recv_timeout(wait), Err(RecvTimeoutError::Timeout))
+    }
+}
+
 #[derive(Debug)]
 struct Chunk {
     name: String,
@@ -30,7 +43,7 @@ struct Chunk {
 impl Logs {
     /// Makes the folder, puts the files of an earlier boot aside if this is a new one, and starts the thread, which ends
     /// when the last handle is dropped.
-    pub fn open(folder: &Path, new_boot: bool) -> io::Result<(Logs, JoinHandle<()>)> {
+    pub fn open(folder: &Path, new_boot: bool) -> io::Result<(Logs, Writer)> {
         for folder in FOLDERS.map(|name| folder.join(name)) {
             fs::DirBuilder::new().recursive(true).mode(0o750).create(&folder)?;
             if new_boot {
@@ -39,8 +52,12 @@ impl Logs {
         }
         let (sender, receiver) = mpsc::channel(WAITING);
         let folder = folder.to_owned();
-        let thread = std::thread::Builder::new().name("logs".into()).spawn(move || write(&folder, receiver))?;
-        Ok((Logs(sender), thread))
+        let (running, ended) = std::sync::mpsc::channel();
+        std::thread::Builder::new().name("logs".into()).spawn(move || {
+            write(&folder, receiver);
+            drop(running);
+        })?;
+        Ok((Logs(sender), Writer(ended)))
     }
 
     /// Waits while the disk is behind: the pipe fills, and the writer of the output waits too.
@@ -106,14 +123,14 @@ mod tests {
             logs.append("steps/deps", &[b'x'; 65_536]).await;
         }
         drop(logs);
-        thread.join().unwrap();
+        assert!(thread.finish(Duration::from_secs(60)));
         let total: u64 =
             fs::read_dir(folder.join("steps")).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
         assert!(total <= 2 * LARGEST + 65_536, "{total}");
         let (logs, thread) = Logs::open(&folder, true).unwrap();
         logs.append("steps/deps", b"new").await;
         drop(logs);
-        thread.join().unwrap();
+        assert!(thread.finish(Duration::from_secs(60)));
         assert_eq!(fs::read(folder.join("steps/deps.log")).unwrap(), b"new");
         fs::remove_dir_all(&folder).unwrap();
     }
