@@ -290,8 +290,8 @@ impl Run {
     }
 
     /// Waits until all apps are ready, and fails the test if `servers` ever finds two.
-    pub async fn ready_never_two(&mut self, servers: impl Fn(&Run) -> Vec<i32>) -> Status {
-        let found = wait_for(BOOT, "all apps to be ready again", async || {
+    pub async fn ready_never_two(&mut self, deadline: Duration, servers: impl Fn(&Run) -> Vec<i32>) -> Status {
+        let found = wait_for(deadline, "all apps to be ready again", async || {
             let two = servers(self);
             if two.len() > 1 {
                 return Ok(Err(format!("there are two servers: {two:?}")));
