@@ -9,6 +9,7 @@ use crate::space::{Action, App, AppKind, Blocks, OnFailure, SignIn, Space, Step,
 use serde::Serialize;
 use std::collections::HashSet;
 use std::fmt;
+use std::net::SocketAddr;
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BootPlan {
@@ -57,7 +58,7 @@ pub struct PlannedApp {
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PlannedDoor {
-    pub listen: String,
+    pub listen: SocketAddr,
     pub base_path: String,
     pub sign_in: SignIn,
 }
@@ -81,7 +82,7 @@ pub fn boot_plan(space: &Space) -> BootPlan {
         steps: space.steps.iter().map(|step| planned_step(step, &awaited)).collect(),
         apps: space.apps.iter().map(|app| planned_app(app, &space.front_door.base_path, &awaited)).collect(),
         front_door: PlannedDoor {
-            listen: space.front_door.listen.clone(),
+            listen: space.front_door.listen,
             base_path: space.front_door.base_path.clone(),
             sign_in: space.front_door.sign_in,
         },

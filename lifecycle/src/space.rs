@@ -7,6 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -202,7 +203,7 @@ pub enum Action {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FrontDoor {
     /// An address and a port, `127.0.0.1:8888` by default.
-    pub listen: String,
+    pub listen: SocketAddr,
     /// Begins and ends with `/`; prefixes everything.
     pub base_path: String,
     pub sign_in: SignIn,

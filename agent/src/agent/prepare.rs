@@ -25,7 +25,7 @@ const LOCK_WAIT: Duration = Duration::from_secs(5);
 pub(super) fn begin(args: &RunArgs, attached: &Attached) -> Result<(Snapshot, Doors), Refusal> {
     let (mut spec, folder) = read_document(args)?;
     let (own_uid, _) = account::own();
-    let listen = listen_address(&spec.front_door.listen)?;
+    let listen = spec.front_door.listen;
     let home = home(&spec, &folder)?;
     let (account, warning) = identity::user(spec.user.as_ref(), &home, listen.ip().is_loopback())
         .map_err(|message| refusal(INVALID, message))?;
@@ -33,7 +33,7 @@ pub(super) fn begin(args: &RunArgs, attached: &Attached) -> Result<(Snapshot, Do
     let run = run_folder(&name, own_uid)?;
     let lock = take_lock(&run, &name)?;
     let front = open_front_door(listen)?;
-    spec.front_door.listen = front.local_addr().map_or(listen, |address| address).to_string();
+    spec.front_door.listen = front.local_addr().unwrap_or(listen);
     place::make_home(&home, &account, own_uid)
         .map_err(|error| failed(format!("cannot make the home folder {}: {error}", home.display())))?;
     let place = Place {
@@ -52,7 +52,7 @@ pub(super) fn begin(args: &RunArgs, attached: &Attached) -> Result<(Snapshot, Do
         id: keys::fingerprint(place.run.as_os_str().as_encoded_bytes(), 8),
         user: place.account.name.clone(),
         home: place.home.display().to_string(),
-        listen: spec.front_door.listen.clone(),
+        listen: spec.front_door.listen,
         name,
         boot,
     };
@@ -98,16 +98,6 @@ fn read_document(args: &RunArgs) -> Result<(space_lifecycle::Space, PathBuf), Re
     }
     let folder = here.join(document).parent().map_or(here, Path::to_owned);
     Ok((read.space, folder))
-}
-
-fn listen_address(text: &str) -> Result<SocketAddr, Refusal> {
-    let form = || {
-        refusal(
-            INVALID,
-            format!("front_door.listen is {text:?}, which is not an address and a port like 127.0.0.1:8888"),
-        )
-    };
-    text.parse().map_err(|_| form())
 }
 
 /// As written, relative to the document's folder; else `./home` where `run` was called.

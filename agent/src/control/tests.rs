@@ -156,7 +156,7 @@ pub(crate) fn status() -> Status {
         warnings: Vec::new(),
         user: "alice".to_owned(),
         home: "/home/alice".to_owned(),
-        listen: "127.0.0.1:8888".to_owned(),
+        listen: ([127, 0, 0, 1], 8888).into(),
         path: "/".to_owned(),
         agent: AgentStatus { version: "0".to_owned(), pid: 2, init_pid: 1, starts: 1 },
     }

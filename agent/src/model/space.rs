@@ -16,6 +16,7 @@ use super::now::{Monotonic, Now, Timestamp};
 use super::reading::Reading;
 use super::step::StepRun;
 use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use ending::FAILED_SHOWN;
@@ -48,7 +49,8 @@ pub struct Facts {
     pub boot: String,
     pub user: String,
     pub home: String,
-    pub listen: String,
+    /// Where the front door listens: the port that it has, also where the document says 0.
+    pub listen: SocketAddr,
 }
 
 /// Each phase owns its data.

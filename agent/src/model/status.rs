@@ -6,6 +6,7 @@
 use super::now::Timestamp;
 use super::reading::KernelState;
 use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
 use utoipa::ToSchema;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -34,7 +35,8 @@ pub struct Status {
     pub user: String,
     pub home: String,
     /// Where the front door listens: `127.0.0.1:8888`.
-    pub listen: String,
+    #[schema(value_type = String)]
+    pub listen: SocketAddr,
     /// Where a browser goes first: `/jupyterlab/default/`.
     pub path: String,
     pub agent: AgentStatus,

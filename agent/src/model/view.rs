@@ -31,7 +31,7 @@ impl Space {
             warnings: self.warnings.clone(),
             user: self.facts.user.clone(),
             home: self.facts.home.clone(),
-            listen: self.facts.listen.clone(),
+            listen: self.facts.listen,
             path: self
                 .app_facts
                 .first()

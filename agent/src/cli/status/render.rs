@@ -49,7 +49,7 @@ impl View {
         let space = self.paint.text(Tone::Strong, &clean(&status.space));
         let phase = self.paint.text(tone, phase);
         let (sentence, since) = (clean(&status.sentence), self.since(status.since));
-        let door = format!("http://{}{}", reachable(&status.listen), status.path);
+        let door = format!("http://{}{}", reachable(&status.listen.to_string()), status.path);
         let (user, home) = (clean(&status.user), clean(&status.home));
         format!("{space}: {phase} for {since}\n{sentence}\n\n{}  ({user}, {home})\n", clean(&door))
     }

@@ -33,7 +33,7 @@ impl Story {
             boot: "b".into(),
             user: "alice".into(),
             home: "/home/alice".into(),
-            listen: "127.0.0.1:8888".into(),
+            listen: ([127, 0, 0, 1], 8888).into(),
         };
         let facts_of = |_: &space_lifecycle::App| AppFacts {
             label: "JupyterLab".into(),
