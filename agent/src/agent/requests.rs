@@ -85,14 +85,7 @@ impl Hall {
     /// A one-time link for a browser on this machine.
     pub(super) fn link(&self, to: Option<&str>, lifetime: Duration) -> String {
         let token = proxy::link::mint(&self.place.key.into(), clock::now().wall, lifetime);
-        let facts = &self.space.facts;
-        let base = self
-            .space
-            .app_facts()
-            .first()
-            .map_or(self.space.spec.front_door.base_path.as_str(), |app| app.base_path.as_str());
-        let to = to.map(|to| format!("?to={}", percent_encoded(to))).unwrap_or_default();
-        format!("http://{}{base}_space/sign-in{to}#{token}", facts.listen)
+        proxy::link::url(&self.space.url(), to, &token)
     }
 }
 
@@ -107,17 +100,4 @@ fn still_busy(busy: &[String]) -> Refusal {
         "kernels are busy",
         format!("these notebooks are running: {names}; stopping now would end them; stop anyway with --yes"),
     )
-}
-
-fn percent_encoded(text: &str) -> String {
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(byte);
-    text.bytes().map(|byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn a_path_to_go_to_is_encoded_into_the_link() {
-        assert_eq!(super::percent_encoded("/lab/tree/my notes.ipynb?x=1#2"), "/lab/tree/my%20notes.ipynb%3Fx%3D1%232");
-    }
 }

@@ -179,3 +179,38 @@ pub struct AgentStatus {
     /// 1 for the first agent of this boot; one more for each that init had to start again.
     pub starts: u32,
 }
+
+impl Status {
+    /// Where a browser on this machine goes: `http://127.0.0.1:8888/jupyterlab/default/`.
+    pub fn url(&self) -> String {
+        url(self.listen, &self.path)
+    }
+}
+
+/// `path` at the front door, for a browser on this machine. An address that listens everywhere is no address to go to;
+/// from here, loopback is: the one of IPv4, since `[::]` takes its connections too, and machines without IPv6 have no
+/// `[::1]`.
+pub fn url(listen: SocketAddr, path: &str) -> String {
+    let everywhere = listen.ip().to_canonical().is_unspecified();
+    let reachable = if everywhere { SocketAddr::from(([127, 0, 0, 1], listen.port())) } else { listen };
+    format!("http://{reachable}{path}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_listens_everywhere_is_gone_to_by_loopback() {
+        for (listen, host) in [
+            ("127.0.0.1:8888", "127.0.0.1:8888"),
+            ("0.0.0.0:8888", "127.0.0.1:8888"),
+            ("[::]:8888", "127.0.0.1:8888"),
+            ("[::ffff:0.0.0.0]:8888", "127.0.0.1:8888"),
+            ("[::1]:8888", "[::1]:8888"),
+            ("192.0.2.7:80", "192.0.2.7:80"),
+        ] {
+            assert_eq!(url(listen.parse().unwrap(), "/lab/"), format!("http://{host}/lab/"), "{listen}");
+        }
+    }
+}

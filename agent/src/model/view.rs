@@ -6,8 +6,8 @@ use super::idle::{Verdict, clock};
 use super::now::{Now, spoken};
 use super::space::{Phase, Space};
 use super::status::{
-    ActivityStatus, AgentStatus, AppState, AppStatus, KernelStatus, Mode, PhaseName, Status, StepState, StepStatus,
-    VerdictName,
+    self, ActivityStatus, AgentStatus, AppState, AppStatus, KernelStatus, Mode, PhaseName, Status, StepState,
+    StepStatus, VerdictName,
 };
 use super::step::StepRun;
 use space_lifecycle::Action;
@@ -32,12 +32,19 @@ impl Space {
             user: self.facts.user.clone(),
             home: self.facts.home.clone(),
             listen: self.facts.listen,
-            path: self
-                .app_facts
-                .first()
-                .map_or_else(|| self.spec.front_door.base_path.clone(), |app| app.base_path.clone()),
+            path: self.path().to_owned(),
             agent,
         }
+    }
+
+    /// Where a browser on this machine goes first.
+    pub fn url(&self) -> String {
+        status::url(self.facts.listen, self.path())
+    }
+
+    /// The first app's path, or the front door's own.
+    fn path(&self) -> &str {
+        self.app_facts.first().map_or(&self.spec.front_door.base_path, |app| &app.base_path)
     }
 
     fn phase_status(&self) -> (PhaseName, Now, Option<String>) {
