@@ -10,6 +10,7 @@ mod decode;
 mod form;
 mod merge;
 mod mistake;
+mod order;
 pub mod plan;
 mod preset;
 mod schema;
@@ -22,6 +23,7 @@ pub mod written;
 pub use decode::{Mode, Read, read};
 pub use form::duration_text;
 pub use mistake::{Mistake, Mistakes};
+pub use order::awaited;
 pub use preset::default_space;
 pub use schema::schema;
 

@@ -19,7 +19,7 @@ pub struct Space {
     pub user: Option<User>,
     /// `storage.home.directory`, absolute or relative to the document's folder; `None`: `./home` where `run` was called.
     pub home: Option<PathBuf>,
-    /// In an order in which every step comes after the ones it needs.
+    /// In the order in which they run: those that the apps wait for first, each after the ones it needs.
     pub steps: Vec<Step>,
     /// The first one owns `/` of the front door. May be empty.
     pub apps: Vec<App>,

@@ -10,7 +10,7 @@ use super::status::{
     StepStatus, VerdictName,
 };
 use super::step::StepRun;
-use space_lifecycle::Action;
+use space_lifecycle::{Action, awaited};
 
 impl Space {
     /// The state at `now`.
@@ -24,7 +24,7 @@ impl Space {
             since: since.wall,
             sentence: self.sentence(&now),
             reason,
-            steps: (0..self.steps.len()).map(|index| self.step_status(index)).collect(),
+            steps: self.step_statuses(),
             apps: (0..self.apps.len()).map(|index| self.app_status(index)).collect(),
             activity: self.activity_status(&now),
             leases: self.leases.iter().map(|lease| lease.status(&now)).collect(),
@@ -107,7 +107,12 @@ impl Space {
         }
     }
 
-    fn step_status(&self, index: usize) -> StepStatus {
+    fn step_statuses(&self) -> Vec<StepStatus> {
+        let awaited = awaited(&self.spec.steps);
+        awaited.into_iter().enumerate().map(|(index, awaited)| self.step_status(index, awaited)).collect()
+    }
+
+    fn step_status(&self, index: usize, blocks_app: bool) -> StepStatus {
         let spec = &self.spec.steps[index];
         let (state, why, started, took_ms) = match &self.steps[index] {
             StepRun::Waiting => (StepState::Waiting, None, None, None),
@@ -123,7 +128,7 @@ impl Space {
             }
         };
         let (name, kind) = (spec.name.clone(), spec.kind.name().to_owned());
-        StepStatus { name, kind, blocks_app: self.blocks_app(index), state, why, started, took_ms }
+        StepStatus { name, kind, blocks_app, state, why, started, took_ms }
     }
 
     fn app_status(&self, index: usize) -> AppStatus {

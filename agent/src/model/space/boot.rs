@@ -6,7 +6,7 @@ use crate::model::child::{Exit, StepOutcome};
 use crate::model::now::{Monotonic, Now, spoken};
 use crate::model::restart::Decision;
 use crate::model::step::{self, Next, StepRun};
-use space_lifecycle::{Blocks, OnFailure};
+use space_lifecycle::OnFailure;
 use std::time::Duration;
 
 /// What a step or an app gets between SIGTERM and SIGKILL when it took too long.
@@ -233,11 +233,6 @@ impl Space {
             _ => None,
         });
         steps.chain(apps).collect()
-    }
-
-    /// Whether the apps wait for this step, itself or through a step that needs it.
-    pub(in crate::model) fn blocks_app(&self, index: usize) -> bool {
-        self.spec.steps[index].blocks == Blocks::App || step::awaited(&self.spec.steps)[index]
     }
 }
 
