@@ -14,15 +14,13 @@ impl Hall {
     pub(super) async fn control(&mut self, request: control::Request) -> io::Result<()> {
         match request {
             control::Request::TakeLease { id, duration, reason, by, reply } => {
-                let taken = self.take_lease(id, duration, format!("{reason}, by {by}")).await?;
-                let _ = reply.send(taken.map_err(|why| refused(409, "no lease", why)));
+                let taken = self.take_or_renew(id, duration, reason, &by).await?;
+                let _ = reply.send(taken);
             }
             control::Request::EndLease { id, reply } => {
                 let known = self.space.lease(&id).is_some();
                 self.happen(Event::LeaseEnded { id: id.clone() }).await?;
-                let missing =
-                    || refused(404, "no such lease", format!("there is no lease {id}; it may have ended already"));
-                let _ = reply.send(if known { Ok(()) } else { Err(missing()) });
+                let _ = reply.send(if known { Ok(()) } else { Err(no_such_lease(&id)) });
             }
             control::Request::Stop { reason, force, by, reply } => {
                 if !self.space.up() {
@@ -64,6 +62,30 @@ impl Hall {
         Ok(())
     }
 
+    /// A lease under an id that its taker names is a renewal: one that has ended meanwhile is not to be had again, so
+    /// that its taker hears of it.
+    async fn take_or_renew(
+        &mut self,
+        id: Option<String>,
+        duration: Duration,
+        reason: Option<String>,
+        by: &str,
+    ) -> io::Result<Result<LeaseStatus, Refusal>> {
+        let renewed = id.as_deref().map(|id| self.space.lease(id).ok_or_else(|| no_such_lease(id)));
+        let renewed = match renewed.transpose() {
+            Ok(renewed) => renewed,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let reason = match (reason, renewed) {
+            (Some(reason), _) => format!("{reason}, by {by}"),
+            (None, Some(lease)) => lease.reason.clone(),
+            (None, None) => format!("kept by {by}"),
+        };
+        let taken = self.take_lease(id, duration, reason).await?;
+        Ok(taken.map_err(|why| refused(409, "no lease", why)))
+    }
+
+    /// Takes the lease, or renews the one that has this id.
     async fn take_lease(
         &mut self,
         id: Option<String>,
@@ -91,6 +113,10 @@ impl Hall {
 
 fn refused(status: u16, title: &str, detail: impl Into<String>) -> Refusal {
     Refusal { status, title: title.to_owned(), detail: detail.into() }
+}
+
+fn no_such_lease(id: &str) -> Refusal {
+    refused(404, "no such lease", format!("there is no lease {id}; it may have ended already"))
 }
 
 fn still_busy(busy: &[String]) -> Refusal {

@@ -252,6 +252,8 @@ async fn leases(State(room): State<Arc<Room>>, caller: Caller) -> Answer<Json<Ve
 #[utoipa::path(post, path = "/v1/leases", tag = "leases", request_body = LeaseRequest, responses(
     (status = 201, description = "Taken", body = LeaseStatus),
     (status = 200, description = "Renewed", body = LeaseStatus),
+    (status = 404, description = "The lease to renew has ended", body = ProblemDocument,
+        content_type = "application/problem+json"),
     (status = "default", description = "Why not", body = ProblemDocument, content_type = "application/problem+json"),
 ))]
 async fn take_lease(
@@ -261,7 +263,7 @@ async fn take_lease(
 ) -> Answer<(StatusCode, Json<LeaseStatus>)> {
     caller.allow(Right::Keep)?;
     let by = caller.name();
-    let (id, duration, reason) = request.checked(&by).map_err(unprocessable)?;
+    let (id, duration, reason) = request.checked().map_err(unprocessable)?;
     let code = if id.is_some() { StatusCode::OK } else { StatusCode::CREATED };
     let make = |reply| Request::TakeLease { id, duration, reason, by, reply };
     let lease = ask(&room.requests, make).await?;
