@@ -7,7 +7,7 @@ use super::log::{Follow, Logs, Of};
 use super::problem::Problem;
 use super::rights::Right;
 use super::{Request, api};
-use crate::model::status::{ActivityStatus, AppState, AppStatus, LeaseStatus, PhaseName, Status, StepStatus};
+use crate::model::status::{ActivityStatus, AppStatus, LeaseStatus, Status, StepStatus};
 use crate::sys::stop::Stop;
 use axum::Json;
 use axum::body::{Body, Bytes};
@@ -349,10 +349,11 @@ async fn livez(caller: Caller) -> Answer<Response> {
 ))]
 async fn readyz(State(room): State<Arc<Room>>, caller: Caller) -> Answer<Response> {
     caller.allow(Right::Read)?;
-    let status = room.status();
-    let up = matches!(status.phase, PhaseName::Running | PhaseName::Notice);
-    let ready = up && status.apps.first().is_none_or(|app| app.state == AppState::Ready);
-    Ok(if ready { word(StatusCode::OK, "ready") } else { word(StatusCode::SERVICE_UNAVAILABLE, "not ready") })
+    Ok(if room.status().ready() {
+        word(StatusCode::OK, "ready")
+    } else {
+        word(StatusCode::SERVICE_UNAVAILABLE, "not ready")
+    })
 }
 
 fn word(code: StatusCode, word: &'static str) -> Response {

@@ -185,6 +185,30 @@ impl Status {
     pub fn url(&self) -> String {
         url(self.listen, &self.path)
     }
+
+    /// The space can be worked in: it is up, and its first app, if it has one, takes requests.
+    pub fn ready(&self) -> bool {
+        self.up() && self.apps.first().is_none_or(|app| app.state == AppState::Ready)
+    }
+
+    /// When something worked last, as platforms poll it. It is now while the space boots, stops, works, or can't tell
+    /// whether it works: whoever polls must stop it for none of these. Never in the future, whatever the clock does.
+    pub fn last_active(&self, now: Timestamp) -> Timestamp {
+        let held = matches!(self.phase, PhaseName::Booting | PhaseName::Stopping)
+            || matches!(self.activity.verdict, VerdictName::Active | VerdictName::Unknown);
+        if held { now } else { self.activity.last_active.min(now) }
+    }
+
+    /// Why the space is or isn't idle. While it boots or ends, that is the reason; what works in it matters only in
+    /// between.
+    pub fn why(&self) -> &str {
+        if self.up() { &self.activity.sentence } else { &self.sentence }
+    }
+
+    /// The boot is over and the end has not begun.
+    pub fn up(&self) -> bool {
+        matches!(self.phase, PhaseName::Running | PhaseName::Notice)
+    }
 }
 
 /// `path` at the front door, for a browser on this machine. An address that listens everywhere is no address to go to;
@@ -212,5 +236,92 @@ mod tests {
         ] {
             assert_eq!(url(listen.parse().unwrap(), "/lab/"), format!("http://{host}/lab/"), "{listen}");
         }
+    }
+
+    fn status() -> Status {
+        let agent = AgentStatus { version: "0".into(), pid: 2, init_pid: 1, starts: 1 };
+        Status {
+            space: "lab".into(),
+            boot: "b".into(),
+            phase: PhaseName::Running,
+            mode: Some(Mode::Normal),
+            since: Timestamp(0),
+            sentence: "what it does".into(),
+            reason: None,
+            steps: Vec::new(),
+            apps: Vec::new(),
+            activity: ActivityStatus {
+                verdict: VerdictName::Idle,
+                sentence: "why it is idle".into(),
+                last_active: Timestamp(0),
+                stops_at: None,
+                shutdown_s: None,
+                action: "report".into(),
+                kernels: Vec::new(),
+                blind: Vec::new(),
+            },
+            leases: Vec::new(),
+            warnings: Vec::new(),
+            user: "alice".into(),
+            home: "/home/alice".into(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 8888)),
+            path: "/".into(),
+            agent,
+        }
+    }
+
+    #[test]
+    fn what_platforms_poll_is_now_unless_the_space_is_idle_and_never_in_the_future() {
+        let now = Timestamp(1_795_168_800_123);
+        let (earlier, later) = (Timestamp(now.0 - 60_000), Timestamp(now.0 + 60_000));
+        for (phase, verdict, last_active, expected) in [
+            (PhaseName::Running, VerdictName::Idle, earlier, earlier),
+            (PhaseName::Running, VerdictName::Active, earlier, now),
+            (PhaseName::Running, VerdictName::Unknown, earlier, now),
+            (PhaseName::Running, VerdictName::Idle, later, now),
+            (PhaseName::Notice, VerdictName::Idle, earlier, earlier),
+            (PhaseName::Booting, VerdictName::Idle, earlier, now),
+            (PhaseName::Stopping, VerdictName::Idle, earlier, now),
+            (PhaseName::Failed, VerdictName::Idle, earlier, earlier),
+        ] {
+            let mut status = status();
+            (status.phase, status.activity.verdict, status.activity.last_active) = (phase, verdict, last_active);
+            assert_eq!(status.last_active(now), expected, "{phase:?} {verdict:?}");
+        }
+    }
+
+    #[test]
+    fn a_space_is_ready_when_it_is_up_and_its_first_app_is() {
+        let app = |state| AppStatus {
+            name: "default".into(),
+            kind: "jupyterlab".into(),
+            label: "JupyterLab".into(),
+            base_path: "/".into(),
+            state,
+            pid: None,
+            restarts: 0,
+            why: None,
+            since: None,
+        };
+        for (phase, apps, ready) in [
+            (PhaseName::Running, vec![], true),
+            (PhaseName::Running, vec![AppState::Ready], true),
+            (PhaseName::Notice, vec![AppState::Ready, AppState::Failed], true),
+            (PhaseName::Running, vec![AppState::Restarting, AppState::Ready], false),
+            (PhaseName::Booting, vec![AppState::Ready], false),
+            (PhaseName::Stopping, vec![AppState::Ready], false),
+        ] {
+            let mut status = status();
+            (status.phase, status.apps) = (phase, apps.iter().copied().map(app).collect());
+            assert_eq!(status.ready(), ready, "{phase:?} {apps:?}");
+        }
+    }
+
+    #[test]
+    fn why_is_the_activity_while_the_space_is_up_and_else_what_it_does() {
+        let mut status = status();
+        assert_eq!(status.why(), "why it is idle");
+        status.phase = PhaseName::Failed;
+        assert_eq!(status.why(), "what it does");
     }
 }

@@ -99,8 +99,7 @@ impl View {
             VerdictName::Unknown => Tone::Busy,
         };
         // Before and after, the head has said it all.
-        let up = matches!(status.phase, PhaseName::Running | PhaseName::Notice);
-        let sentence = up.then(|| self.paint.text(tone, &clean(&activity.sentence)));
+        let sentence = status.up().then(|| self.paint.text(tone, &clean(&activity.sentence)));
         let mut lines: Vec<String> = sentence.into_iter().collect();
         lines.extend(activity.kernels.iter().map(|kernel| {
             let state = kernel_state(kernel.state);
