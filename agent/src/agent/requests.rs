@@ -48,9 +48,11 @@ impl Hall {
     pub(super) async fn proxy(&mut self, request: proxy::Request) -> io::Result<()> {
         match request {
             proxy::Request::RedeemLink { id, expires, reply } => {
-                let fresh = self.space.redeem(id, expires, clock::now());
-                // Stored before it is answered: a link is not good again because the agent crashed.
-                self.happen(Event::Tick).await?;
+                let fresh = self.space.link_is_fresh(&id);
+                if fresh {
+                    // Stored before it is answered: a link is not good again because the agent crashed.
+                    self.happen(Event::LinkUsed { id, expires }).await?;
+                }
                 let _ = reply.send(fresh);
             }
             proxy::Request::Keep { duration, reply } => {

@@ -21,6 +21,10 @@ use std::time::Duration;
 
 pub use ending::FAILED_SHOWN;
 
+/// How long beyond its end the use of a link is remembered, in milliseconds: the front door allows for clocks that
+/// differ by less.
+const LINK_REMEMBERED: u64 = 60_000;
+
 /// All of the agent's state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Space {
@@ -102,6 +106,12 @@ pub enum Event {
     LeaseEnded {
         id: String,
     },
+    /// A sign-in link was redeemed, which [`Space::link_is_fresh`] allowed.
+    LinkUsed {
+        id: String,
+        /// When the link would have expired: until then its use is remembered.
+        expires: Timestamp,
+    },
     StopAsked {
         reason: String,
     },
@@ -181,6 +191,7 @@ impl Space {
             Event::Seen(reading) => self.seen(reading, now),
             Event::LeaseTaken(lease) => self.lease_taken(lease),
             Event::LeaseEnded { id } => self.lease_ended(&id, now),
+            Event::LinkUsed { id, expires } => self.link_used(id, expires, now),
             Event::StopAsked { reason } => self.stop_asked(reason, now, &mut effects),
             Event::TreeEnded => self.tree_ended(now),
         }
@@ -259,21 +270,16 @@ impl Space {
         if !self.up() {
             return Err("the space is ending; nothing can keep it any more".into());
         }
-        lease::take(&mut self.leases.clone(), id, reason, duration, self.spec.idle.lease_max, now)
+        lease::offer(&self.leases, id, reason, duration.min(self.spec.idle.lease_max), now)
     }
 
     pub fn lease(&self, id: &str) -> Option<&Lease> {
         self.leases.iter().find(|lease| lease.id == id)
     }
 
-    /// Redeems a sign-in link; false if it was used before. Kept until the link would have expired.
-    pub fn redeem(&mut self, id: String, expires: Timestamp, now: Now) -> bool {
-        self.used_links.retain(|(_, expires)| *expires >= Timestamp(now.wall.0.saturating_sub(60_000)));
-        let fresh = self.used_links.iter().all(|(used, _)| *used != id);
-        if fresh {
-            self.used_links.push((id, expires));
-        }
-        fresh
+    /// Whether this sign-in link was not used before. A link counts as used with [`Event::LinkUsed`].
+    pub fn link_is_fresh(&self, id: &str) -> bool {
+        self.used_links.iter().all(|(used, _)| used != id)
     }
 
     /// Adds a warning to the status; no event, since nothing follows from it.
@@ -298,6 +304,12 @@ impl Space {
         if !exit.success() {
             self.warn(format!("{child} {exit}"));
         }
+    }
+
+    fn link_used(&mut self, id: String, expires: Timestamp, now: Now) {
+        let forgotten = Timestamp(now.wall.0.saturating_sub(LINK_REMEMBERED));
+        self.used_links.retain(|(_, expires)| *expires >= forgotten);
+        self.used_links.push((id, expires));
     }
 
     fn lease_taken(&mut self, lease: Lease) {

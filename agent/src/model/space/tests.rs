@@ -335,9 +335,16 @@ fn a_resumed_agent_asks_again_for_what_init_does_not_know_and_takes_up_the_rest(
 fn a_link_is_good_once() {
     let mut story = Story::new();
     let expires = Timestamp(at(60_000).wall.0);
-    assert!(story.space.redeem("a".into(), expires, at(0)));
-    assert!(!story.space.redeem("a".into(), expires, at(1)));
-    assert!(story.space.redeem("b".into(), expires, at(2)));
+    let used = |id: &str| Event::LinkUsed { id: id.into(), expires };
+    assert!(story.space.link_is_fresh("a"));
+    story.happens(used("a"));
+    assert!(!story.space.link_is_fresh("a") && story.space.link_is_fresh("b"));
+    story.ms = 110_000;
+    story.happens(used("b"));
+    assert!(!story.space.link_is_fresh("a"), "it has expired, but not on every clock");
+    story.ms = 121_000;
+    story.happens(used("c"));
+    assert_eq!(story.space.used_links.len(), 1, "what has expired on every clock is forgotten");
 }
 
 #[test]
