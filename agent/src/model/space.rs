@@ -14,6 +14,7 @@ use super::idle::{Activity, Verdict};
 use super::lease::{self, Lease};
 use super::now::{Monotonic, Now, Timestamp};
 use super::reading::Reading;
+use super::status::Mode;
 use super::step::StepRun;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -61,11 +62,21 @@ pub struct Facts {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Phase {
     Booting { since: Now },
-    Running { since: Now },
-    Notice { since: Now, stops_at: Monotonic },
+    Running { since: Now, mode: Mode },
+    Notice { since: Now, stops_at: Monotonic, mode: Mode },
     Failed { since: Now, reason: String, code: u8 },
     Stopping { since: Now, deadline: Monotonic, reason: String, code: u8 },
     Stopped { since: Now, reason: String, code: u8 },
+}
+
+impl Phase {
+    /// How the space runs; `None` while it doesn't.
+    pub fn mode(&self) -> Option<Mode> {
+        match self {
+            Phase::Running { mode, .. } | Phase::Notice { mode, .. } => Some(*mode),
+            _ => None,
+        }
+    }
 }
 
 /// Everything that can happen to a space.

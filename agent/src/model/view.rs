@@ -6,8 +6,8 @@ use super::idle::{Verdict, clock};
 use super::now::{Now, spoken};
 use super::space::{Phase, Space};
 use super::status::{
-    self, ActivityStatus, AgentStatus, AppState, AppStatus, KernelStatus, Mode, PhaseName, Status, StepState,
-    StepStatus, VerdictName,
+    self, ActivityStatus, AgentStatus, AppState, AppStatus, KernelStatus, PhaseName, Status, StepState, StepStatus,
+    VerdictName,
 };
 use super::step::StepRun;
 use space_lifecycle::{Action, awaited};
@@ -20,7 +20,7 @@ impl Space {
             space: self.facts.name.clone(),
             boot: self.facts.boot.clone(),
             phase,
-            mode: matches!(phase, PhaseName::Running | PhaseName::Notice).then_some(Mode::Normal),
+            mode: self.phase.mode(),
             since: since.wall,
             sentence: self.sentence(&now),
             reason,
@@ -50,7 +50,7 @@ impl Space {
     fn phase_status(&self) -> (PhaseName, Now, Option<String>) {
         match &self.phase {
             Phase::Booting { since } => (PhaseName::Booting, *since, None),
-            Phase::Running { since } => (PhaseName::Running, *since, None),
+            Phase::Running { since, .. } => (PhaseName::Running, *since, None),
             Phase::Notice { since, .. } => (PhaseName::Notice, *since, None),
             Phase::Failed { since, reason, .. } => (PhaseName::Failed, *since, Some(reason.clone())),
             Phase::Stopping { since, reason, .. } => (PhaseName::Stopping, *since, Some(reason.clone())),

@@ -5,6 +5,7 @@ use crate::model::app::{START_DEADLINE, State};
 use crate::model::child::{Exit, StepOutcome};
 use crate::model::now::{Monotonic, Now, spoken};
 use crate::model::restart::Decision;
+use crate::model::status::Mode;
 use crate::model::step::{self, Next, StepRun};
 use space_lifecycle::OnFailure;
 use std::time::Duration;
@@ -167,7 +168,7 @@ impl Space {
         let Phase::Booting { .. } = self.phase else { return };
         let settled = self.apps.iter().all(|app| !app.coming());
         if settled && step::apps_may_start(&self.spec.steps, &self.steps) {
-            self.phase = Phase::Running { since: now };
+            self.phase = Phase::Running { since: now, mode: Mode::Normal };
             self.activity.ready_since = Some(now.monotonic);
         }
     }

@@ -19,29 +19,25 @@ impl Space {
         }
     }
 
+    /// Running to notice when the end is near, and back when something has worked.
     pub(super) fn advance_idle(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        if matches!(self.phase, Phase::Booting { .. }) {
-            return;
-        }
-        let Some(stops_at) = self.would_stop_at(&now) else {
-            if matches!(self.phase, Phase::Notice { .. }) {
-                self.phase = Phase::Running { since: now };
+        let stops_at = self.would_stop_at(&now);
+        let noticed = stops_at.filter(|at| at.0.saturating_sub(self.notice_ms()) <= now.monotonic.0);
+        match (&self.phase, noticed) {
+            (Phase::Running { mode, .. }, Some(stops_at)) => {
+                self.phase = Phase::Notice { since: now, stops_at, mode: *mode };
             }
-            return;
-        };
-        let notice_at = Monotonic(stops_at.0.saturating_sub(self.notice_ms()));
-        match self.phase {
-            Phase::Running { .. } if notice_at <= now.monotonic => {
-                self.phase = Phase::Notice { since: now, stops_at };
+            // Something worked shortly, and the new end is near too: where the notice is as long as the timeout.
+            (Phase::Notice { since, mode, .. }, Some(stops_at)) => {
+                self.phase = Phase::Notice { since: *since, stops_at, mode: *mode };
             }
-            Phase::Notice { since, .. } if notice_at > now.monotonic => {
-                // Something worked and has ended since: the clock began anew.
-                let _ = since;
-                self.phase = Phase::Running { since: now };
-            }
+            // Something works; or something worked and has ended since, and the clock began anew.
+            (Phase::Notice { mode, .. }, None) => self.phase = Phase::Running { since: now, mode: *mode },
             _ => {}
         }
-        if matches!(self.phase, Phase::Notice { .. }) && stops_at <= now.monotonic {
+        if matches!(self.phase, Phase::Notice { .. })
+            && let Some(stops_at) = stops_at.filter(|at| *at <= now.monotonic)
+        {
             self.stop_for_idleness(stops_at, now, effects);
         }
     }
@@ -63,7 +59,9 @@ impl Space {
                 effects.push(Effect::RunIdleCommand { child, command });
                 // The command decides what becomes of the space; if it still is there, the clock begins anew.
                 self.activity.note(now.monotonic, "idle.action's command was run");
-                self.phase = Phase::Running { since: now };
+                if let Phase::Notice { mode, .. } = self.phase {
+                    self.phase = Phase::Running { since: now, mode };
+                }
             }
             Action::Observe | Action::Report => {}
         }

@@ -249,6 +249,18 @@ fn activity_during_the_notice_wakes_the_space_and_its_clock_begins_anew() {
 }
 
 #[test]
+fn a_notice_as_long_as_the_timeout_tells_the_end_as_it_moves() {
+    let mut story = Story::new().ready();
+    story.space.spec.idle.notice = Duration::from_secs(60);
+    story.sees(KernelState::Idle, "a");
+    story.after(30);
+    story.sees(KernelState::Idle, "b");
+    let status = story.status();
+    assert_eq!((status.phase, status.activity.stops_at), (PhaseName::Notice, Some(at(90_000).wall)));
+    assert!(status.sentence.contains("it stops at 10:01:30 UTC"), "{}", status.sentence);
+}
+
+#[test]
 fn a_silent_busy_cell_is_never_stopped_and_why_says_so() {
     let mut story = Story::new().ready();
     for _ in 0..1000 {
