@@ -2,7 +2,7 @@
 
 use super::{Effect, Phase, Space};
 use crate::model::app::{START_DEADLINE, State};
-use crate::model::child::{Exit, StepOutcome};
+use crate::model::child::{ChildId, Exit, StepOutcome};
 use crate::model::now::{Monotonic, Now, spoken};
 use crate::model::restart::Decision;
 use crate::model::status::Mode;
@@ -30,7 +30,7 @@ impl Space {
                     }
                 }
                 Next::Start(index) => {
-                    let child = format!("step/{}", self.spec.steps[index].name);
+                    let child = ChildId::Step(self.spec.steps[index].name.clone()).to_string();
                     self.steps[index] = StepRun::Running { child: child.clone(), since: now, timed_out: false };
                     effects.push(Effect::StartStep { step: index, child });
                 }
@@ -99,7 +99,7 @@ impl Space {
     fn start_app(&mut self, index: usize, now: Now, effects: &mut Vec<Effect>) {
         let app = &mut self.apps[index];
         app.attempts += 1;
-        let child = format!("app/{}#{}", self.spec.apps[index].name, app.attempts);
+        let child = ChildId::App { name: self.spec.apps[index].name.clone(), attempt: app.attempts }.to_string();
         app.state = State::Starting { child: child.clone(), pid: None, since: now, too_slow: false };
         effects.push(Effect::StartApp { app: index, child: child.clone() });
         effects.push(Effect::ProbeApp { app: index, child });
@@ -217,7 +217,7 @@ impl Space {
     fn end_strangers(&self, known: &[String], effects: &mut Vec<Effect>) {
         for child in known {
             let ours = self.step_of_child(child).is_some() || self.app_of_child(child).is_some();
-            if !ours && !child.starts_with("idle-command") {
+            if !ours && !matches!(child.parse(), Ok(ChildId::IdleCommand(_))) {
                 effects.push(Effect::EndChild { child: child.clone(), grace: Duration::ZERO });
             }
         }

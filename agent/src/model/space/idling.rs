@@ -1,6 +1,7 @@
 //! Running, notice, and the stop that follows when nothing works.
 
 use super::{Effect, Phase, Space};
+use crate::model::child::ChildId;
 use crate::model::idle::Verdict;
 use crate::model::now::{Monotonic, Now, spoken};
 use crate::model::reading::Reading;
@@ -55,7 +56,7 @@ impl Space {
             }
             Action::Command(command) => {
                 self.idle_commands += 1;
-                let child = format!("idle-command#{}", self.idle_commands);
+                let child = ChildId::IdleCommand(self.idle_commands).to_string();
                 effects.push(Effect::RunIdleCommand { child, command });
                 // The command decides what becomes of the space; if it still is there, the clock begins anew.
                 self.activity.note(now.monotonic, "idle.action's command was run");
