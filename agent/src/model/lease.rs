@@ -5,9 +5,12 @@ use super::status::LeaseStatus;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
+/// While it lasts, the space counts as active: somebody needs it for something that no source sees.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Lease {
+    /// Names it to whoever renews or ends it: random, or `page` for the one of the space's page.
     pub id: String,
+    /// One line, with who took it: `training overnight, by root`.
     pub reason: String,
     /// On the monotonic clock: a jump of the wall clock neither ends a lease nor makes it immortal.
     pub until: super::now::Monotonic,

@@ -2,14 +2,15 @@
 //!
 //! Phases move only along DESIGN's arrows: Booting -> Running, Stopping, Failed; Running <-> Notice; Running, Notice ->
 //! Stopping, Failed; Failed -> Stopping; Stopping -> Stopped. The state serializes: it is saved before its effects are
-//! carried out, and a restarted agent resumes from it. Every effect can therefore be asked for twice.
+//! carried out, and a restarted agent asks again for whatever init does not know of: every effect can therefore be asked
+//! for twice, and none is lost between the saving and the act.
 
 mod boot;
 mod ending;
 mod idling;
 
 use super::app::{AppFacts, AppRun};
-use super::child::{Exit, StepOutcome};
+use super::child::{ChildId, Exit, StepOutcome};
 use super::idle::{Activity, Verdict};
 use super::lease::{self, Lease};
 use super::now::{Monotonic, Now, Timestamp};
@@ -42,6 +43,8 @@ pub struct Space {
     used_links: Vec<(String, Timestamp)>,
     /// How often `idle.action`'s command was run; names its processes.
     idle_commands: u32,
+    /// The last of them has not ended yet, as far as we were told.
+    idle_command_runs: bool,
 }
 
 /// What was found out about the space before its boot; never changes.
@@ -178,6 +181,7 @@ impl Space {
             warnings: Vec::new(),
             used_links: Vec::new(),
             idle_commands: 0,
+            idle_command_runs: false,
             spec,
             facts,
             app_facts,
@@ -259,10 +263,6 @@ impl Space {
         (0..self.apps.len()).filter(|index| self.apps[*index].ready() && self.app_facts[*index].kernels)
     }
 
-    pub fn app_facts(&self) -> &[AppFacts] {
-        &self.app_facts
-    }
-
     pub fn apps(&self) -> &[AppRun] {
         &self.apps
     }
@@ -312,6 +312,9 @@ impl Space {
     }
 
     fn other_ended(&mut self, child: &str, exit: &Exit) {
+        if child.parse() == Ok(ChildId::IdleCommand(self.idle_commands)) {
+            self.idle_command_runs = false;
+        }
         if !exit.success() {
             self.warn(format!("{child} {exit}"));
         }

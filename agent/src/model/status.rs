@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use utoipa::ToSchema;
 
+/// What the space is doing and why.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// The space's name.
@@ -16,9 +17,10 @@ pub struct Status {
     /// Names this boot of the space; new at every start, the same after a crash of the agent.
     pub boot: String,
     pub phase: PhaseName,
-    /// Only while running.
+    /// Only while running or in notice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
+    /// When the phase began.
     #[schema(value_type = String, format = DateTime)]
     pub since: Timestamp,
     /// What the space is doing and why, in one plain sentence.
@@ -26,13 +28,18 @@ pub struct Status {
     /// Why it failed or stops.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// In the order in which they run.
     pub steps: Vec<StepStatus>,
+    /// In the order of the document; the first owns `/` of the front door.
     pub apps: Vec<AppStatus>,
     pub activity: ActivityStatus,
+    /// Those that have not ended.
     pub leases: Vec<LeaseStatus>,
+    /// What went wrong without stopping the space, or may surprise.
     pub warnings: Vec<String>,
     /// Whom the apps and steps run as.
     pub user: String,
+    /// The home folder, absolute.
     pub home: String,
     /// Where the front door listens: `127.0.0.1:8888`.
     #[schema(value_type = String)]
@@ -42,45 +49,58 @@ pub struct Status {
     pub agent: AgentStatus,
 }
 
+/// Where the space stands between its boot and its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PhaseName {
+    /// Steps run, apps start.
     Booting,
+    /// It can be worked in.
     Running,
+    /// It runs, and stops soon unless something works.
     Notice,
+    /// Everything in it is being ended.
     Stopping,
+    /// Nothing runs in it any more.
     Stopped,
+    /// It cannot go on; it shows why for a moment, then stops.
     Failed,
 }
 
+/// How the space runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
+    /// As its document says.
     Normal,
 }
 
+/// A set-up step of this boot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StepStatus {
     pub name: String,
     /// `run`, `git` or `python`.
     pub kind: String,
-    /// Whether the app waits for it.
+    /// Whether the apps wait for it, itself or through a step that needs it.
     pub blocks_app: bool,
     pub state: StepState,
     /// Why it was skipped or failed, or what it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// Absent until it runs.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub started: Option<Timestamp>,
-    /// Milliseconds from start to end, or to now while it runs.
+    /// Milliseconds from start to end; absent until it has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub took_ms: Option<u64>,
 }
 
+/// Where a step stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum StepState {
+    /// For the steps before it.
     Waiting,
     Running,
     Done,
@@ -91,14 +111,18 @@ pub enum StepState {
     Dropped,
 }
 
+/// An app behind the front door.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AppStatus {
     pub name: String,
     /// `jupyterlab` or `command`.
     pub kind: String,
+    /// What people call it: `JupyterLab`.
     pub label: String,
+    /// Where a browser finds it at the front door: begins and ends with `/`.
     pub base_path: String,
     pub state: AppState,
+    /// Of its process, in the agent's own pid namespace; absent while none runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<i32>,
     /// How often it was started again since the boot.
@@ -106,31 +130,37 @@ pub struct AppStatus {
     /// Why it is not ready, or how it last ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// When it was started, or, once it is ready, became ready; absent while it doesn't run.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub since: Option<Timestamp>,
 }
 
+/// Where an app stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AppState {
     /// For the steps that it waits for.
     Waiting,
+    /// Its process runs and does not answer yet.
     Starting,
+    /// It takes requests.
     Ready,
     /// It ended and will be started again after a backoff.
     Restarting,
-    /// It gave up.
+    /// It was given up: it ended too often, or cannot be started.
     Failed,
+    /// It ended with the space.
     Stopped,
 }
 
+/// Whether the space works, why, and when it stops if nothing happens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ActivityStatus {
     pub verdict: VerdictName,
     /// Why the space is or isn't idle, in one sentence.
     pub sentence: String,
-    /// Now while something works, else the end of the last activity: what `api/idle` answers.
+    /// The end of the last activity; while something works, or can't be told, the moment of this status.
     #[schema(value_type = String, format = DateTime)]
     pub last_active: Timestamp,
     /// When the space stops if nothing happens.
@@ -142,39 +172,52 @@ pub struct ActivityStatus {
     pub shutdown_s: Option<u64>,
     /// `observe`, `report`, `exit` or `command`.
     pub action: String,
+    /// As of the last looks.
     pub kernels: Vec<KernelStatus>,
     /// Sources that could not be read at the last look, with the reason.
     pub blind: Vec<String>,
 }
 
+/// Does the space work?
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum VerdictName {
+    /// Something works, or a lease holds it.
     Active,
+    /// Nothing does.
     Idle,
     /// A source can't be read: held awake, for a bounded time.
     Unknown,
 }
 
+/// A kernel of a notebook, as it was seen last.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct KernelStatus {
+    /// The app's name.
     pub app: String,
+    /// The notebook's path, or the kernel's name if it has no notebook.
     pub name: String,
     pub state: KernelState,
 }
 
+/// A lease: while it lasts, the space counts as active.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LeaseStatus {
+    /// Names it to whoever renews or ends it.
     pub id: String,
+    /// Why, and who took it: `training overnight, by root`.
     pub reason: String,
+    /// When it ends by itself.
     #[schema(value_type = String, format = DateTime)]
     pub until: Timestamp,
 }
 
+/// The agent's own processes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AgentStatus {
     pub version: String,
     pub pid: i32,
+    /// Of the parent that keeps sockets and children while the agent is away.
     pub init_pid: i32,
     /// 1 for the first agent of this boot; one more for each that init had to start again.
     pub starts: u32,

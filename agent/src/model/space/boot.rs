@@ -140,7 +140,7 @@ impl Space {
             Exit::NotStarted(_) => State::GivenUp,
             _ => match app.history.ended(now.monotonic) {
                 Decision::StartAgainAt(until) => State::Backoff { until },
-                Decision::GiveUp { .. } => State::GivenUp,
+                Decision::GiveUp => State::GivenUp,
             },
         };
     }
@@ -189,6 +189,7 @@ impl Space {
             for app in 0..self.apps.len() {
                 self.resume_app(app, known_to_init, now, effects);
             }
+            self.resume_idle_command(known, effects);
         }
         self.end_strangers(known, effects);
         self.resume_ending(effects);

@@ -49,15 +49,15 @@ impl Space {
         if !self.activity.looked_since(watched.into_iter(), stops_at) {
             return effects.push(Effect::Look);
         }
-        match self.spec.idle.action.clone() {
+        match &self.spec.idle.action {
             Action::Exit => {
                 let for_how_long = spoken(self.spec.idle.shutdown.unwrap_or_default());
                 self.stop(format!("nothing has worked in it for {for_how_long}"), 0, now, effects);
             }
-            Action::Command(command) => {
+            Action::Command(_) => {
                 self.idle_commands += 1;
-                let child = ChildId::IdleCommand(self.idle_commands).to_string();
-                effects.push(Effect::RunIdleCommand { child, command });
+                self.idle_command_runs = true;
+                effects.extend(self.idle_command());
                 // The command decides what becomes of the space; if it still is there, the clock begins anew.
                 self.activity.note(now.monotonic, "idle.action's command was run");
                 if let Phase::Notice { mode, .. } = self.phase {
@@ -65,6 +65,21 @@ impl Space {
                 }
             }
             Action::Observe | Action::Report => {}
+        }
+    }
+
+    /// The run of `idle.action`'s command that has begun last.
+    fn idle_command(&self) -> Option<Effect> {
+        let Action::Command(command) = &self.spec.idle.action else { return None };
+        let child = ChildId::IdleCommand(self.idle_commands).to_string();
+        Some(Effect::RunIdleCommand { child, command: command.clone() })
+    }
+
+    /// Asks again for a command that init never heard of.
+    pub(super) fn resume_idle_command(&self, known: &[String], effects: &mut Vec<Effect>) {
+        let child = ChildId::IdleCommand(self.idle_commands).to_string();
+        if self.idle_command_runs && !known.contains(&child) {
+            effects.extend(self.idle_command());
         }
     }
 

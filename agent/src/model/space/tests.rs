@@ -319,6 +319,21 @@ fn an_idle_command_runs_once_and_the_clock_begins_anew() {
 }
 
 #[test]
+fn an_idle_command_that_was_lost_with_the_agent_is_asked_for_again_and_one_that_ended_is_not() {
+    let mut story = Story::new();
+    story.space.spec.idle.action = Action::Command(vec!["poweroff".into()]);
+    let mut story = story.ready();
+    story.after(60);
+    story.after(1);
+    let asked = story.happens(Event::Seen(Reading { app: "default".into(), seen: Ok(Vec::new()) }));
+    let known = |ids: &[&str]| Event::Resumed { known: ids.iter().map(|id| (*id).to_owned()).collect() };
+    assert_eq!(story.happens(known(&["app/default#1"])), asked);
+    assert_eq!(story.happens(known(&["app/default#1", "idle-command#1"])), []);
+    story.happens(Event::OtherEnded { child: "idle-command#1".into(), exit: Exit::Code(0) });
+    assert_eq!(story.happens(known(&["app/default#1"])), []);
+}
+
+#[test]
 fn a_second_wish_to_stop_makes_it_short() {
     let mut story = Story::new().ready();
     let asked = || Event::StopAsked { reason: "x".into() };
