@@ -4,7 +4,7 @@
 //! terminal's Ctrl-C reaches it by itself. What is sent to us alone we pass on. If we are killed it goes on, and the
 //! lease ends within two minutes.
 
-use super::agent::Agent;
+use super::client::Agent;
 use super::failure::Failure;
 use super::output::{Output, printable};
 use super::{Surroundings, Target, find};
