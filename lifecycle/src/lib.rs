@@ -13,6 +13,7 @@ mod mistake;
 mod order;
 pub mod plan;
 mod preset;
+pub mod printable;
 mod schema;
 pub mod space;
 mod suggest;
