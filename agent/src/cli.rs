@@ -1,11 +1,11 @@
 //! The command line: what was typed becomes a value ([`parse`]); commands that talk to a running agent are carried out
-//! here ([`client`]), one file each. `run` is init's, who passes its arguments on to the agent.
+//! here ([`client()`]), one file each. `run` is init's, who passes its arguments on to the agent.
 //!
 //! Exit codes: 0 done, 1 refused or failed, 2 wrong command line, 69 no agent answers, 77 not permitted; `check` 0 or
 //! 78; `keep -- COMMAND` ends as the command does.
 
-mod agent;
 mod check;
+mod client;
 mod failure;
 mod find;
 mod keep;

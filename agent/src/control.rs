@@ -48,12 +48,13 @@ pub struct Config {
 #[derive(Debug)]
 pub enum Request {
     TakeLease {
-        /// Renew this one.
+        /// Renew this one; 404 if it has ended.
         id: Option<String>,
         /// At least a second; the longest one is the hall's to decide.
         duration: Duration,
-        /// One line of at most 200 bytes.
-        reason: String,
+        /// One line of at most 200 bytes. A renewal without one keeps the one it has.
+        reason: Option<String>,
+        /// Who takes it; the hall says so with the reason.
         by: String,
         reply: oneshot::Sender<Result<LeaseStatus, Refusal>>,
     },

@@ -3,6 +3,7 @@
 
 pub mod account;
 pub mod clock;
+pub mod document;
 pub mod errors;
 pub mod files;
 pub mod helper;

@@ -11,8 +11,10 @@ pub mod duration;
 mod form;
 mod merge;
 mod mistake;
+mod order;
 pub mod plan;
 mod preset;
+pub mod printable;
 mod schema;
 pub mod space;
 mod suggest;
@@ -22,6 +24,7 @@ pub mod written;
 
 pub use decode::{Mode, Read, read};
 pub use mistake::{Mistake, Mistakes};
+pub use order::awaited;
 pub use preset::default_space;
 pub use schema::schema;
 

@@ -4,6 +4,7 @@
 //! line itself with a caret, and a remedy that can be typed. Whatever a document says is made safe to print first: no
 //! control character reaches a terminal or a page.
 
+use crate::printable::is_obeyed;
 use serde::Serialize;
 use std::fmt;
 
@@ -183,8 +184,7 @@ pub(crate) fn without_credentials(text: &str) -> String {
 fn printable_char(c: char) -> char {
     match c {
         '\t' => ' ',
-        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '?',
-        c if c.is_control() => '?',
+        c if is_obeyed(c) => '?',
         c => c,
     }
 }

@@ -5,10 +5,11 @@
 
 use crate::duration::text as duration_text;
 use crate::mistake::{printable, without_credentials};
+use crate::order::awaited;
 use crate::space::{Action, App, AppKind, Blocks, OnFailure, SignIn, Space, Step, StepKind, Upstream, User};
 use serde::Serialize;
-use std::collections::HashSet;
 use std::fmt;
+use std::net::SocketAddr;
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BootPlan {
@@ -57,7 +58,7 @@ pub struct PlannedApp {
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PlannedDoor {
-    pub listen: String,
+    pub listen: SocketAddr,
     pub base_path: String,
     pub sign_in: SignIn,
 }
@@ -73,15 +74,17 @@ pub struct PlannedIdle {
 /// What a boot of `space` will do.
 pub fn boot_plan(space: &Space) -> BootPlan {
     let awaited = awaited(&space.steps);
+    let names = space.steps.iter().zip(&awaited).filter(|(_, awaited)| **awaited).map(|(step, _)| step.name.clone());
+    let names: Vec<String> = names.collect();
     BootPlan {
         space: space.info.name.clone(),
         shared: space.info.shared,
         home: space.home.as_ref().map(|home| home.display().to_string()),
         user: space.user.as_ref().map(user_text),
-        steps: space.steps.iter().map(|step| planned_step(step, &awaited)).collect(),
-        apps: space.apps.iter().map(|app| planned_app(app, &space.front_door.base_path, &awaited)).collect(),
+        steps: space.steps.iter().zip(awaited).map(|(step, awaited)| planned_step(step, awaited)).collect(),
+        apps: space.apps.iter().map(|app| planned_app(app, &space.front_door.base_path, &names)).collect(),
         front_door: PlannedDoor {
-            listen: space.front_door.listen.clone(),
+            listen: space.front_door.listen,
             base_path: space.front_door.base_path.clone(),
             sign_in: space.front_door.sign_in,
         },
@@ -94,27 +97,14 @@ pub fn boot_plan(space: &Space) -> BootPlan {
     }
 }
 
-/// The steps that block the apps, and whatever these need, in the order of the steps.
-fn awaited(steps: &[Step]) -> Vec<String> {
-    let mut names: HashSet<&str> = HashSet::new();
-    // Steps come after what they need, so one pass from the end finds everything.
-    for step in steps.iter().rev() {
-        if step.blocks == Blocks::App || names.contains(step.name.as_str()) {
-            names.insert(&step.name);
-            names.extend(step.needs.iter().map(String::as_str));
-        }
-    }
-    steps.iter().filter(|step| names.contains(step.name.as_str())).map(|step| step.name.clone()).collect()
-}
-
-fn planned_step(step: &Step, awaited: &[String]) -> PlannedStep {
+fn planned_step(step: &Step, awaited: bool) -> PlannedStep {
     PlannedStep {
         name: step.name.clone(),
         kind: step.kind.name(),
         does: step_text(&step.kind),
         after: step.needs.clone(),
         blocks: step.blocks,
-        apps_wait: awaited.contains(&step.name),
+        apps_wait: awaited,
         timeout: duration_text(step.timeout),
         on_failure: step.on_failure,
     }
@@ -257,28 +247,4 @@ fn table(f: &mut fmt::Formatter<'_>, head: &str, rows: &[Vec<String>]) -> fmt::R
         writeln!(f, "{}", format!("{head:<12}{}", cells.join("  ")).trim_end())?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_app_waits_for_blocking_steps_and_for_what_they_need() {
-        let step = |name: &str, needs: &[&str], blocks| Step {
-            name: name.to_owned(),
-            kind: StepKind::Run("true".to_owned()),
-            needs: needs.iter().map(|need| (*need).to_owned()).collect(),
-            blocks,
-            timeout: std::time::Duration::from_secs(1),
-            on_failure: OnFailure::Recovery,
-            env: Default::default(),
-        };
-        let steps = [
-            step("data", &[], Blocks::Nothing),
-            step("other", &[], Blocks::Nothing),
-            step("deps", &["data"], Blocks::App),
-        ];
-        assert_eq!(awaited(&steps), ["data", "deps"]);
-    }
 }

@@ -7,6 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ pub struct Space {
     pub user: Option<User>,
     /// `storage.home.directory`, absolute or relative to the document's folder; `None`: `./home` where `run` was called.
     pub home: Option<PathBuf>,
-    /// In an order in which every step comes after the ones it needs.
+    /// In the order in which they run: those that the apps wait for first, each after the ones it needs.
     pub steps: Vec<Step>,
     /// The first one owns `/` of the front door. May be empty.
     pub apps: Vec<App>,
@@ -28,6 +29,7 @@ pub struct Space {
     pub agent: AgentPolicy,
 }
 
+/// What the space is called and whose it is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct SpaceInfo {
     /// `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`; `None`: the agent names the space after its home.
@@ -78,6 +80,7 @@ pub struct Step {
     pub env: BTreeMap<String, String>,
 }
 
+/// What a step does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StepKind {
@@ -103,6 +106,7 @@ pub struct Python {
     pub environment: PathBuf,
 }
 
+/// What waits for a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Blocks {
@@ -122,6 +126,7 @@ pub enum OnFailure {
     Abort,
 }
 
+/// A program that serves HTTP behind the front door.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct App {
     /// Unique; default: `default` for the first app without a name of kind jupyterlab, else the kind.
@@ -134,6 +139,7 @@ pub struct App {
     pub env: BTreeMap<String, String>,
 }
 
+/// Which program, and what it alone can be told.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AppKind {
@@ -141,6 +147,7 @@ pub enum AppKind {
     Command(Command),
 }
 
+/// JupyterLab, started and known by the agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JupyterLab {
     /// The virtual environment in which `jupyter-lab` is looked for first, relative to the home; then PATH.
@@ -160,6 +167,7 @@ pub struct Command {
     pub ready_path: String,
 }
 
+/// Where a command listens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Upstream {
@@ -186,6 +194,7 @@ pub struct Idle {
     pub lease_max: Duration,
 }
 
+/// What is done with a space that is idle.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
@@ -199,10 +208,11 @@ pub enum Action {
     Command(Vec<String>),
 }
 
+/// The one way in from outside, for browsers and programs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FrontDoor {
     /// An address and a port, `127.0.0.1:8888` by default.
-    pub listen: String,
+    pub listen: SocketAddr,
     /// Begins and ends with `/`; prefixes everything.
     pub base_path: String,
     pub sign_in: SignIn,
@@ -212,6 +222,7 @@ pub struct FrontDoor {
     pub origins: Vec<String>,
 }
 
+/// How a viewer shows who they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SignIn {
@@ -221,18 +232,21 @@ pub enum SignIn {
     Open,
 }
 
+/// How the space ends.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Stop {
     /// From the wish to stop to the end of everything. Default 25 s, at least 1 s.
     pub deadline: Duration,
 }
 
+/// What holds for the agent itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AgentPolicy {
     /// How often the agent may crash before init gives up. Default 5 within 10 minutes.
     pub restart: Restart,
 }
 
+/// More crashes than `max` within this time, and init gives up.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Restart {
     pub max: u32,

@@ -282,10 +282,12 @@ fn no_document_is_jupyterlab_yaml_that_only_observes() {
 }
 
 #[test]
-fn steps_come_after_what_they_need_and_otherwise_as_written() {
+fn steps_that_the_apps_wait_for_come_first_each_after_what_it_needs_and_otherwise_as_written() {
     let space = check(&good_documents()["steps-out-of-order"]).unwrap().space;
     let names: Vec<&str> = space.steps.iter().map(|step| step.name.as_str()).collect();
-    assert_eq!(names, ["report", "data", "deps", "train"]);
+    assert_eq!(names, ["data", "deps", "train", "report"]);
+    let planned: Vec<String> = plan::boot_plan(&space).steps.into_iter().map(|step| step.name).collect();
+    assert_eq!(planned, names);
 }
 
 #[test]

@@ -53,7 +53,7 @@ impl Plan {
     fn read(args: &RunArgs) -> Result<Plan, Refusal> {
         let (spec, folder, mut warnings) = read_document(args)?;
         let (own_uid, _) = account::own();
-        let listen = listen_address(&spec.front_door.listen)?;
+        let listen = spec.front_door.listen;
         let home = home(&spec, &folder)?;
         let (account, warning) = identity::user(spec.user.as_ref(), &home, listen.ip().is_loopback())
             .map_err(|message| refusal(INVALID, message))?;
@@ -69,7 +69,7 @@ impl Plan {
         process::set_policy(&attached.socket, restart.max, restart.within)
             .map_err(|error| refusal(CRASHED, format!("init does not listen: {error}")))?;
         let front = doors::open_front_door(self.listen, attached)?;
-        self.spec.front_door.listen = front.local_addr().unwrap_or(self.listen).to_string();
+        self.spec.front_door.listen = front.local_addr().unwrap_or(self.listen);
         place::make_home(&self.home, &self.account)
             .map_err(|error| failed(format!("cannot make the home folder {}: {error}", self.home.display())))?;
         let place = Place {
@@ -89,7 +89,7 @@ impl Plan {
             id: keys::fingerprint(place.run.as_os_str().as_encoded_bytes(), 8),
             user: place.account.name.clone(),
             home: place.home.display().to_string(),
-            listen: self.spec.front_door.listen.clone(),
+            listen: self.spec.front_door.listen,
             name: self.name,
             boot,
         };
@@ -120,16 +120,6 @@ fn read_document(args: &RunArgs) -> Result<(space_lifecycle::Space, PathBuf, Vec
     let warnings = read.warnings.iter().map(ToString::to_string).collect();
     let folder = here.join(document).parent().map_or(here, Path::to_owned);
     Ok((read.space, folder, warnings))
-}
-
-fn listen_address(text: &str) -> Result<SocketAddr, Refusal> {
-    let form = || {
-        refusal(
-            INVALID,
-            format!("front_door.listen is {text:?}, which is not an address and a port like 127.0.0.1:8888"),
-        )
-    };
-    text.parse().map_err(|_| form())
 }
 
 /// As written, relative to the document's folder; else `./home` where `run` was called.

@@ -14,15 +14,13 @@ impl Hall {
     pub(super) async fn control(&mut self, request: control::Request) -> io::Result<()> {
         match request {
             control::Request::TakeLease { id, duration, reason, by, reply } => {
-                let taken = self.take_lease(id, duration, format!("{reason}, by {by}")).await?;
-                let _ = reply.send(taken.map_err(|why| refused(409, "no lease", why)));
+                let taken = self.take_or_renew(id, duration, reason, &by).await?;
+                let _ = reply.send(taken);
             }
             control::Request::EndLease { id, reply } => {
                 let known = self.space.lease(&id).is_some();
                 self.happen(Event::LeaseEnded { id: id.clone() })?;
-                let missing =
-                    || refused(404, "no such lease", format!("there is no lease {id}; it may have ended already"));
-                let _ = reply.send(if known { Ok(()) } else { Err(missing()) });
+                let _ = reply.send(if known { Ok(()) } else { Err(no_such_lease(&id)) });
             }
             control::Request::Stop { reason, force, by, reply } => {
                 if !self.space.up() {
@@ -50,9 +48,11 @@ impl Hall {
     pub(super) async fn proxy(&mut self, request: proxy::Request) -> io::Result<()> {
         match request {
             proxy::Request::RedeemLink { id, expires, reply } => {
-                let fresh = self.space.redeem(id, expires, clock::now());
-                // Stored before it is answered: a link is not good again because the agent crashed.
-                self.happen(Event::Tick)?;
+                let fresh = self.space.link_is_fresh(&id);
+                if fresh {
+                    // Stored before it is answered: a link is not good again because the agent crashed.
+                    self.happen(Event::LinkUsed { id, expires })?;
+                }
                 let _ = reply.send(fresh);
             }
             proxy::Request::Keep { duration, reply } => {
@@ -64,6 +64,30 @@ impl Hall {
         Ok(())
     }
 
+    /// A lease under an id that its taker names is a renewal: one that has ended meanwhile is not to be had again, so
+    /// that its taker hears of it.
+    async fn take_or_renew(
+        &mut self,
+        id: Option<String>,
+        duration: Duration,
+        reason: Option<String>,
+        by: &str,
+    ) -> io::Result<Result<LeaseStatus, Refusal>> {
+        let renewed = id.as_deref().map(|id| self.space.lease(id).ok_or_else(|| no_such_lease(id)));
+        let renewed = match renewed.transpose() {
+            Ok(renewed) => renewed,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let reason = match (reason, renewed) {
+            (Some(reason), _) => format!("{reason}, by {by}"),
+            (None, Some(lease)) => lease.reason.clone(),
+            (None, None) => format!("kept by {by}"),
+        };
+        let taken = self.take_lease(id, duration, reason).await?;
+        Ok(taken.map_err(|why| refused(409, "no lease", why)))
+    }
+
+    /// Takes the lease, or renews the one that has this id.
     async fn take_lease(
         &mut self,
         id: Option<String>,
@@ -85,19 +109,16 @@ impl Hall {
     /// A one-time link for a browser on this machine.
     pub(super) fn link(&self, to: Option<&str>, lifetime: Duration) -> String {
         let token = proxy::link::mint(&self.place.key.into(), clock::now().wall, lifetime);
-        let facts = &self.space.facts;
-        let base = self
-            .space
-            .app_facts()
-            .first()
-            .map_or(self.space.spec.front_door.base_path.as_str(), |app| app.base_path.as_str());
-        let to = to.map(|to| format!("?to={}", percent_encoded(to))).unwrap_or_default();
-        format!("http://{}{base}_space/sign-in{to}#{token}", facts.listen)
+        proxy::link::url(&self.space.url(), to, &token)
     }
 }
 
 fn refused(status: u16, title: &str, detail: impl Into<String>) -> Refusal {
     Refusal { status, title: title.to_owned(), detail: detail.into() }
+}
+
+fn no_such_lease(id: &str) -> Refusal {
+    refused(404, "no such lease", format!("there is no lease {id}; it may have ended already"))
 }
 
 fn still_busy(busy: &[String]) -> Refusal {
@@ -107,17 +128,4 @@ fn still_busy(busy: &[String]) -> Refusal {
         "kernels are busy",
         format!("these notebooks are running: {names}; stopping now would end them; stop anyway with --yes"),
     )
-}
-
-fn percent_encoded(text: &str) -> String {
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(byte);
-    text.bytes().map(|byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn a_path_to_go_to_is_encoded_into_the_link() {
-        assert_eq!(super::percent_encoded("/lab/tree/my notes.ipynb?x=1#2"), "/lab/tree/my%20notes.ipynb%3Fx%3D1%232");
-    }
 }

@@ -3,17 +3,14 @@
 use super::failure::Failure;
 use super::output::{Output, printable};
 use super::run::one_document;
+use crate::sys::document::read_document;
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 use space_lifecycle::{Mistakes, Mode, Read};
-use std::fs::File;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 const INVALID: u8 = 78;
-/// A lifecycle configuration is written by hand.
-const DOCUMENT_MAX: u64 = 1 << 20;
 
 /// Check a document: print the boot plan, or every mistake (and end with 78)
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -36,8 +33,8 @@ pub(super) fn check(args: &CheckArgs, output: &mut Output) -> Result<u8, Failure
         );
     };
     let name = printable(&path.display().to_string(), false);
-    let text =
-        text_of(path).map_err(|why| Failure { code: INVALID, ..Failure::failed(format!("cannot read {name}: {why}")) });
+    let text = read_document(path)
+        .map_err(|why| Failure { code: INVALID, ..Failure::failed(format!("cannot read {name}: {why}")) });
     match text {
         Err(failure) if args.json => {
             let document = json!({"valid": false, "error": failure.message});
@@ -80,23 +77,4 @@ fn invalid(args: &CheckArgs, mistakes: &Mistakes, output: &mut Output) -> Result
         output.write(&format!("{mistakes}\n"))?;
     }
     Ok(INVALID)
-}
-
-/// What went wrong, for `cannot read NAME: …`.
-fn text_of(path: &Path) -> Result<String, String> {
-    use io::Read as _;
-    let file = File::open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => "there is no such file".to_owned(),
-        _ => error.to_string(),
-    })?;
-    let mut bytes = Vec::new();
-    file.take(DOCUMENT_MAX + 1).read_to_end(&mut bytes).map_err(|error| match error.kind() {
-        io::ErrorKind::IsADirectory => "it is a folder; name a file in it".to_owned(),
-        _ => error.to_string(),
-    })?;
-    if bytes.len() as u64 > DOCUMENT_MAX {
-        return Err("it is larger than 1 MiB, which no lifecycle configuration is".to_owned());
-    }
-    String::from_utf8(bytes)
-        .map_err(|error| format!("byte {} is not UTF-8; save it as UTF-8", error.utf8_error().valid_up_to()))
 }

@@ -1,6 +1,6 @@
 //! Finding the agent that is meant: `--space`, `SPACE_AGENT_SOCKET`, or the only one that runs.
 
-use super::agent::Agent;
+use super::client::Agent;
 use super::failure::Failure;
 use super::{Surroundings, Target};
 use crate::model::folders::{USER_SOCKET, given_run_folder, run_folders};

@@ -4,7 +4,7 @@
 //! terminal's Ctrl-C reaches it by itself. What is sent to us alone we pass on. If we are killed it goes on, and the
 //! lease ends within two minutes.
 
-use super::agent::Agent;
+use super::client::Agent;
 use super::failure::Failure;
 use super::output::{Output, printable};
 use super::{Surroundings, Target, find};
@@ -239,5 +239,22 @@ impl Signals {
             });
         }
         Ok(Signals { received, _listeners: listeners })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::tests::Live;
+
+    #[tokio::test]
+    async fn a_lease_that_the_agent_does_not_know_any_more_is_taken_anew() {
+        let live = Live::new("renewal");
+        let agent = Agent { socket: live.socket() };
+        let mut held = Held { agent, reason: "night run".to_owned(), id: Some("ended".to_owned()) };
+        held.take_again().await.unwrap();
+        assert_eq!(held.id.as_deref(), Some("new"));
+        held.take_again().await.unwrap();
+        assert_eq!(held.id.as_deref(), Some("new"));
     }
 }

@@ -1,6 +1,6 @@
 //! `logs`: the output of steps and apps. Of one it is passed on byte by byte; of several, line by line with their names.
 
-use super::agent::{Agent, Lines};
+use super::client::{Agent, Lines};
 use super::failure::Failure;
 use super::output::{Output, Tone};
 use super::{Surroundings, Target, find};

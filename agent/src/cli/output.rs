@@ -1,6 +1,7 @@
 //! Standard output: colours only for a terminal, and no control characters that came from elsewhere.
 
 use super::failure::Failure;
+use space_lifecycle::printable::is_obeyed;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
 /// Where a command's output goes.
@@ -80,12 +81,11 @@ pub(super) fn somebody_is_there() -> bool {
 
 /// The text without what a terminal would obey: control characters and those that turn the direction of writing.
 pub(super) fn printable(text: &str, lines: bool) -> String {
-    let obeyed = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
             '\n' | '\t' if lines => safe.push(c),
-            c if obeyed(c) => safe.extend(c.escape_default()),
+            c if is_obeyed(c) => safe.extend(c.escape_default()),
             c => safe.push(c),
         }
     }
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn nothing_foreign_commands_the_terminal() {
-        assert_eq!(printable("a\u{1b}[2Jb\r\u{202e}c\né", false), "a\\u{1b}[2Jb\\r\\u{202e}c\\né");
+        assert_eq!(printable("a\u{1b}[2Jb\r\u{202e}c\u{200f}\né", false), "a\\u{1b}[2Jb\\r\\u{202e}c\\u{200f}\\né");
         assert_eq!(printable("a\tb\nc\u{9b}", true), "a\tb\nc\\u{9b}");
     }
 }

@@ -12,8 +12,9 @@ pub struct RunArgs {
     /// The lifecycle configuration (YAML)
     #[arg(value_name = "DOCUMENT")]
     pub documents: Vec<PathBuf>,
-    /// End with 78 when the document has a mistake, rather than run without it
-    #[arg(long)]
+    /// End with 78 when the document has a mistake. Every run does so for now: hidden until there is a recovery mode that
+    /// it can rule out
+    #[arg(long, hide = true)]
     pub strict: bool,
     /// Print the sign-in link even when standard output is no terminal
     #[arg(long)]

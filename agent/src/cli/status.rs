@@ -2,7 +2,7 @@
 
 mod render;
 
-use super::agent::{Agent, Lines};
+use super::client::{Agent, Lines};
 use super::failure::Failure;
 use super::output::{Output, printable};
 use super::{Surroundings, Target, find};

@@ -1,6 +1,6 @@
 //! `stop`: asks when kernels are busy, and waits until nothing is left.
 
-use super::agent::Agent;
+use super::client::Agent;
 use super::failure::Failure;
 use super::output::Output;
 use super::{Surroundings, Target, find};

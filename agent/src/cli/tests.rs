@@ -75,6 +75,7 @@ fn help_is_no_mistake_and_hides_what_only_the_agent_calls() {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
     }
     assert!(!help.contains("\n  step") && !help.contains("\n  agent"), "{help}");
+    assert!(!typed("run --help").unwrap_err().0.contains("--strict"));
     assert_eq!(typed("--version").unwrap_err().1, 0);
 }
 

@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use super::output::{Output, printable};
 use super::{Surroundings, Target, find};
-use crate::model::status::{PhaseName, Status};
+use crate::model::status::Status;
 use clap::Args;
 
 /// Say in one sentence why the space is or isn't idle
@@ -16,14 +16,6 @@ pub struct WhyArgs {
 pub(super) async fn why(args: &WhyArgs, surroundings: &Surroundings<'_>, output: &mut Output) -> Result<u8, Failure> {
     let agent = find::agent(&args.target, surroundings).await?;
     let status: Status = agent.get("/v1/status").await?;
-    output.write(&format!("{}\n", printable(sentence(&status), false)))?;
+    output.write(&format!("{}\n", printable(status.why(), false)))?;
     Ok(0)
-}
-
-/// While the space boots or ends, that is the reason; what works in it matters only in between.
-fn sentence(status: &Status) -> &str {
-    match status.phase {
-        PhaseName::Running | PhaseName::Notice => &status.activity.sentence,
-        PhaseName::Booting | PhaseName::Stopping | PhaseName::Stopped | PhaseName::Failed => &status.sentence,
-    }
 }

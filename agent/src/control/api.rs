@@ -51,10 +51,11 @@ pub struct LeaseRequest {
     /// `90s`, `5m`, `2h`.
     #[schema(example = "2h")]
     pub duration: String,
-    /// One line of at most 200 bytes, shown to whoever asks why the space is awake.
+    /// One line of at most 200 bytes, shown to whoever asks why the space is awake, with who took the lease. A renewal
+    /// without one keeps the one it has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Renew this lease: from now, for `duration`.
+    /// Renew this lease: from now, for `duration`. 404 if it has ended meanwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
 }
@@ -89,13 +90,12 @@ pub struct SignInAnswer {
 }
 
 impl LeaseRequest {
-    pub(super) fn checked(self, by: &str) -> Result<(Option<String>, Duration, String), String> {
+    pub(super) fn checked(self) -> Result<(Option<String>, Duration, Option<String>), String> {
         let duration = duration::parse(&self.duration).map_err(|why| format!("duration: {why}"))?;
         if duration.is_zero() {
             return Err("duration: a lease of no time keeps nothing awake; write at least 1s".to_owned());
         }
-        let reason = one_line("reason", self.reason)?.unwrap_or_else(|| format!("kept by {by}"));
-        Ok((one_line("id", self.id)?, duration, reason))
+        Ok((one_line("id", self.id)?, duration, one_line("reason", self.reason)?))
     }
 }
 
@@ -193,10 +193,10 @@ mod tests {
     fn a_lease_has_a_time_and_a_reason_of_one_line() {
         let lease = |duration: &str, reason: Option<&str>| {
             let request = LeaseRequest { duration: duration.to_owned(), reason: reason.map(str::to_owned), id: None };
-            request.checked("root")
+            request.checked()
         };
-        assert_eq!(lease("2h", None), Ok((None, Duration::from_secs(7200), "kept by root".to_owned())));
-        assert_eq!(lease("2h", Some("  night run ")).map(|(_, _, reason)| reason), Ok("night run".to_owned()));
+        assert_eq!(lease("2h", None), Ok((None, Duration::from_secs(7200), None)));
+        assert_eq!(lease("2h", Some("  night run ")).map(|(_, _, reason)| reason), Ok(Some("night run".to_owned())));
         assert!(lease("0s", None).is_err());
         assert!(lease("2h", Some("a\nb")).is_err());
         assert!(lease("2h", Some("\u{1b}[31mred")).is_err());

@@ -7,7 +7,7 @@ use super::log::{Follow, Logs, Of};
 use super::problem::Problem;
 use super::rights::Right;
 use super::{Request, api};
-use crate::model::status::{ActivityStatus, AppState, AppStatus, LeaseStatus, PhaseName, Status, StepStatus};
+use crate::model::status::{ActivityStatus, AppStatus, LeaseStatus, Status, StepStatus};
 use crate::sys::stop::Stop;
 use axum::Json;
 use axum::body::{Body, Bytes};
@@ -252,6 +252,8 @@ async fn leases(State(room): State<Arc<Room>>, caller: Caller) -> Answer<Json<Ve
 #[utoipa::path(post, path = "/v1/leases", tag = "leases", request_body = LeaseRequest, responses(
     (status = 201, description = "Taken", body = LeaseStatus),
     (status = 200, description = "Renewed", body = LeaseStatus),
+    (status = 404, description = "The lease to renew has ended", body = ProblemDocument,
+        content_type = "application/problem+json"),
     (status = "default", description = "Why not", body = ProblemDocument, content_type = "application/problem+json"),
 ))]
 async fn take_lease(
@@ -261,7 +263,7 @@ async fn take_lease(
 ) -> Answer<(StatusCode, Json<LeaseStatus>)> {
     caller.allow(Right::Keep)?;
     let by = caller.name();
-    let (id, duration, reason) = request.checked(&by).map_err(unprocessable)?;
+    let (id, duration, reason) = request.checked().map_err(unprocessable)?;
     let code = if id.is_some() { StatusCode::OK } else { StatusCode::CREATED };
     let make = |reply| Request::TakeLease { id, duration, reason, by, reply };
     let lease = ask(&room.requests, make).await?;
@@ -347,10 +349,11 @@ async fn livez(caller: Caller) -> Answer<Response> {
 ))]
 async fn readyz(State(room): State<Arc<Room>>, caller: Caller) -> Answer<Response> {
     caller.allow(Right::Read)?;
-    let status = room.status();
-    let up = matches!(status.phase, PhaseName::Running | PhaseName::Notice);
-    let ready = up && status.apps.first().is_none_or(|app| app.state == AppState::Ready);
-    Ok(if ready { word(StatusCode::OK, "ready") } else { word(StatusCode::SERVICE_UNAVAILABLE, "not ready") })
+    Ok(if room.status().ready() {
+        word(StatusCode::OK, "ready")
+    } else {
+        word(StatusCode::SERVICE_UNAVAILABLE, "not ready")
+    })
 }
 
 fn word(code: StatusCode, word: &'static str) -> Response {

@@ -97,10 +97,14 @@ async fn hall(mut inbox: mpsc::Receiver<Request>) {
     let refuse = |status, detail: &str| Refusal { status, title: "no".to_owned(), detail: detail.to_owned() };
     while let Some(request) = inbox.recv().await {
         match request {
-            Request::TakeLease { reason, .. } if reason == "silence" => std::mem::forget(reason),
+            Request::TakeLease { reason: Some(reason), .. } if reason == "silence" => std::mem::forget(reason),
+            Request::TakeLease { id: Some(id), reply, .. } if id != "known" && id != "new" => {
+                let _ = reply.send(Err(refuse(404, &format!("no lease {id}"))));
+            }
             Request::TakeLease { id, duration, reason, by: _, reply } => {
                 let until = Timestamp(duration.as_millis() as u64);
-                let _ = reply.send(Ok(LeaseStatus { id: id.unwrap_or("new".to_owned()), reason, until }));
+                let (id, reason) = (id.unwrap_or("new".to_owned()), reason.unwrap_or_default());
+                let _ = reply.send(Ok(LeaseStatus { id, reason, until }));
             }
             Request::EndLease { id, reply } if id == "known" => drop(reply.send(Ok(()))),
             Request::EndLease { id, reply } => drop(reply.send(Err(refuse(404, &format!("no lease {id}"))))),
@@ -156,7 +160,7 @@ pub(crate) fn status() -> Status {
         warnings: Vec::new(),
         user: "alice".to_owned(),
         home: "/home/alice".to_owned(),
-        listen: "127.0.0.1:8888".to_owned(),
+        listen: ([127, 0, 0, 1], 8888).into(),
         path: "/".to_owned(),
         agent: AgentStatus { version: "0".to_owned(), pid: 2, init_pid: 1, starts: 1 },
     }
@@ -191,6 +195,8 @@ async fn requests_reach_the_hall_and_its_answers_come_back() {
     assert_eq!(taken, (StatusCode::CREATED, lease));
     let renewed = live.ask(post.clone(), "/v1/leases", r#"{"duration":"2h","id":"known"}"#).await;
     assert_eq!((renewed.0, &renewed.1["id"]), (StatusCode::OK, &json!("known")));
+    let ended = live.ask(post.clone(), "/v1/leases", r#"{"duration":"2h","id":"other"}"#).await;
+    assert_eq!((ended.0, &ended.1["detail"]), (StatusCode::NOT_FOUND, &json!("no lease other")));
     assert_eq!(live.ask(Method::DELETE, "/v1/leases/known", "").await.0, 204);
     assert_eq!(live.ask(Method::DELETE, "/v1/leases/other", "").await.0, 404);
     let busy = live.ask(post.clone(), "/v1/stop", "").await;

@@ -19,9 +19,11 @@ pub struct AppFacts {
     pub kernels: bool,
 }
 
+/// One app's way through this boot: where it stands, and what came before.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AppRun {
     pub state: State,
+    /// How often it has ended by itself, which decides whether it is started again.
     pub history: History,
     /// How often it was started in this boot; names its processes.
     pub attempts: u32,
@@ -29,7 +31,7 @@ pub struct AppRun {
     pub why: Option<String>,
 }
 
-/// Each state owns its data.
+/// Where an app stands. Each state owns its data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum State {
     Waiting,

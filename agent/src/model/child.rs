@@ -5,6 +5,84 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Which child of the space a process is. Written as `step/deps`, `app/default#3`, `idle-command#1`: these names travel to
+/// init and back, which keeps them without reading them, and events and effects carry them so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChildId {
+    /// A step runs once in a boot, so its name is enough.
+    Step(String),
+    /// An app may be started again: each attempt is a child of its own.
+    App { name: String, attempt: u32 },
+    /// Each run of `idle.action`'s command.
+    IdleCommand(u32),
+}
+
+impl ChildId {
+    /// What people know it by: the step's or app's name.
+    pub fn name(&self) -> &str {
+        match self {
+            ChildId::Step(name) | ChildId::App { name, .. } => name,
+            ChildId::IdleCommand(_) => IDLE_COMMAND,
+        }
+    }
+
+    /// Its log below the log folder, without `.log`. A step and an app of one name have logs of their own; an app's
+    /// attempts share one.
+    pub fn log(&self) -> String {
+        let folder = if matches!(self, ChildId::Step(_)) { "steps" } else { "apps" };
+        format!("{folder}/{}", self.name())
+    }
+}
+
+const IDLE_COMMAND: &str = "idle-command";
+
+impl fmt::Display for ChildId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ChildId::Step(name) => write!(f, "step/{name}"),
+            ChildId::App { name, attempt } => write!(f, "app/{name}#{attempt}"),
+            ChildId::IdleCommand(number) => write!(f, "{IDLE_COMMAND}#{number}"),
+        }
+    }
+}
+
+/// A name that no child of a space has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownChild(pub String);
+
+impl fmt::Display for UnknownChild {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} names no step, app or idle command", self.0)
+    }
+}
+
+impl std::error::Error for UnknownChild {}
+
+impl FromStr for ChildId {
+    type Err = UnknownChild;
+
+    /// Reads what `Display` writes, and nothing else.
+    fn from_str(text: &str) -> Result<ChildId, UnknownChild> {
+        let id = match text.split_once('/') {
+            Some(("step", name)) => Some(ChildId::Step(name.to_owned())),
+            Some(("app", app)) => numbered(app).map(|(name, attempt)| ChildId::App { name: name.to_owned(), attempt }),
+            Some(_) => None,
+            None => {
+                numbered(text).filter(|(name, _)| *name == IDLE_COMMAND).map(|(_, number)| ChildId::IdleCommand(number))
+            }
+        };
+        // A name is a log's too: neither empty nor a path.
+        id.filter(|id| !id.name().is_empty() && !id.name().contains(['/', '#']) && id.to_string() == text)
+            .ok_or_else(|| UnknownChild(text.to_owned()))
+    }
+}
+
+fn numbered(text: &str) -> Option<(&str, u32)> {
+    let (name, number) = text.rsplit_once('#')?;
+    Some((name, number.parse().ok()?))
+}
 
 /// A process to start: descriptors 0 (/dev/null), 1 and 2 (one pipe that init keeps), its own process group.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -91,4 +169,45 @@ pub enum StepOutcome {
     Failed {
         why: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_childs_name_is_read_as_it_is_written_and_says_where_its_log_is() {
+        for (id, text, name, log) in [
+            (ChildId::Step("deps".into()), "step/deps", "deps", "steps/deps"),
+            (ChildId::App { name: "deps".into(), attempt: 3 }, "app/deps#3", "deps", "apps/deps"),
+            (ChildId::IdleCommand(1), "idle-command#1", "idle-command", "apps/idle-command"),
+        ] {
+            assert_eq!((id.to_string().as_str(), id.name(), id.log().as_str()), (text, name, log));
+            assert_eq!(text.parse(), Ok(id));
+        }
+    }
+
+    #[test]
+    fn what_names_no_child_is_none() {
+        for text in [
+            "",
+            "step",
+            "step/",
+            "step/../x",
+            "step/a#1",
+            "app/default",
+            "app/#1",
+            "app/default#",
+            "app/default#+1",
+            "app/default#01",
+            "app/default#-1",
+            "app/default#4294967296",
+            "app/a/b#1",
+            "idle-command",
+            "other#1",
+            "other/x",
+        ] {
+            assert_eq!(text.parse::<ChildId>(), Err(UnknownChild(text.into())));
+        }
+    }
 }

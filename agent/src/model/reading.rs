@@ -22,6 +22,7 @@ pub struct Kernel {
     pub last_activity: String,
 }
 
+/// What a kernel does, in Jupyter's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum KernelState {

@@ -20,10 +20,13 @@ pub struct History {
     pub restarts: u32,
 }
 
+/// What becomes of an app that has ended by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
+    /// Not before this moment: the backoff.
     StartAgainAt(Monotonic),
-    GiveUp { ends: usize },
+    /// It ended too often: it won't come by itself any more.
+    GiveUp,
 }
 
 impl History {
@@ -33,7 +36,7 @@ impl History {
         self.ends.retain(|end| now.since(*end) <= WITHIN);
         let ends = self.ends.len();
         if ends >= if self.ever_ready { MAX } else { MAX_BEFORE_READY } {
-            return Decision::GiveUp { ends };
+            return Decision::GiveUp;
         }
         self.restarts += 1;
         let wait = Duration::from_secs(1 << (ends - 1).min(6)).min(LONGEST);
@@ -50,7 +53,7 @@ mod tests {
         let mut history = History::default();
         assert_eq!(history.ended(Monotonic(0)), Decision::StartAgainAt(Monotonic(1000)));
         assert_eq!(history.ended(Monotonic(2000)), Decision::StartAgainAt(Monotonic(4000)));
-        assert_eq!(history.ended(Monotonic(5000)), Decision::GiveUp { ends: 3 });
+        assert_eq!(history.ended(Monotonic(5000)), Decision::GiveUp);
     }
 
     #[test]
@@ -59,7 +62,7 @@ mod tests {
         for i in 0..4 {
             assert!(matches!(history.ended(Monotonic(i * 1000)), Decision::StartAgainAt(_)));
         }
-        assert_eq!(history.ended(Monotonic(5000)), Decision::GiveUp { ends: 5 });
+        assert_eq!(history.ended(Monotonic(5000)), Decision::GiveUp);
         assert_eq!(history.ended(Monotonic(400_000)), Decision::StartAgainAt(Monotonic(401_000)));
     }
 }

@@ -38,13 +38,16 @@ pub struct Route {
     pub state: RouteState,
 }
 
+/// Where an app listens for the front door.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Upstream {
+    /// A socket, by its absolute path.
     Unix(PathBuf),
     /// A port on 127.0.0.1.
     Port(u16),
 }
 
+/// Whether the app behind a route takes requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RouteState {
     /// Set-up is running, or the app is starting (again): a page for people, 503 with Retry-After for programs.

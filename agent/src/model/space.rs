@@ -2,23 +2,30 @@
 //!
 //! Phases move only along DESIGN's arrows: Booting -> Running, Stopping, Failed; Running <-> Notice; Running, Notice ->
 //! Stopping, Failed; Failed -> Stopping; Stopping -> Stopped. The state serializes: it is saved before its effects are
-//! carried out, and a restarted agent resumes from it. Every effect can therefore be asked for twice.
+//! carried out, and a restarted agent asks again for whatever init does not know of: every effect can therefore be asked
+//! for twice, and none is lost between the saving and the act.
 
 mod boot;
 mod ending;
 mod idling;
 
 use super::app::{AppFacts, AppRun};
-use super::child::{Exit, StepOutcome};
+use super::child::{ChildId, Exit, StepOutcome};
 use super::idle::{Activity, Verdict};
 use super::lease::{self, Lease};
 use super::now::{Monotonic, Now, Timestamp};
 use super::reading::Reading;
+use super::status::Mode;
 use super::step::StepRun;
 use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use ending::FAILED_SHOWN;
+
+/// How long beyond its end the use of a link is remembered, in milliseconds: the front door allows for clocks that
+/// differ by less.
+const LINK_REMEMBERED: u64 = 60_000;
 
 /// All of the agent's state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +43,8 @@ pub struct Space {
     used_links: Vec<(String, Timestamp)>,
     /// How often `idle.action`'s command was run; names its processes.
     idle_commands: u32,
+    /// The last of them has not ended yet, as far as we were told.
+    idle_command_runs: bool,
 }
 
 /// What was found out about the space before its boot; never changes.
@@ -48,18 +57,29 @@ pub struct Facts {
     pub boot: String,
     pub user: String,
     pub home: String,
-    pub listen: String,
+    /// Where the front door listens: the port that it has, also where the document says 0.
+    pub listen: SocketAddr,
 }
 
 /// Each phase owns its data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Phase {
     Booting { since: Now },
-    Running { since: Now },
-    Notice { since: Now, stops_at: Monotonic },
+    Running { since: Now, mode: Mode },
+    Notice { since: Now, stops_at: Monotonic, mode: Mode },
     Failed { since: Now, reason: String, code: u8 },
     Stopping { since: Now, deadline: Monotonic, reason: String, code: u8 },
     Stopped { since: Now, reason: String, code: u8 },
+}
+
+impl Phase {
+    /// How the space runs; `None` while it doesn't.
+    pub fn mode(&self) -> Option<Mode> {
+        match self {
+            Phase::Running { mode, .. } | Phase::Notice { mode, .. } => Some(*mode),
+            _ => None,
+        }
+    }
 }
 
 /// Everything that can happen to a space.
@@ -99,6 +119,12 @@ pub enum Event {
     LeaseTaken(Lease),
     LeaseEnded {
         id: String,
+    },
+    /// A sign-in link was redeemed, which [`Space::link_is_fresh`] allowed.
+    LinkUsed {
+        id: String,
+        /// When the link would have expired: until then its use is remembered.
+        expires: Timestamp,
     },
     StopAsked {
         reason: String,
@@ -155,6 +181,7 @@ impl Space {
             warnings: Vec::new(),
             used_links: Vec::new(),
             idle_commands: 0,
+            idle_command_runs: false,
             spec,
             facts,
             app_facts,
@@ -179,6 +206,7 @@ impl Space {
             Event::Seen(reading) => self.seen(reading, now),
             Event::LeaseTaken(lease) => self.lease_taken(lease),
             Event::LeaseEnded { id } => self.lease_ended(&id, now),
+            Event::LinkUsed { id, expires } => self.link_used(id, expires, now),
             Event::StopAsked { reason } => self.stop_asked(reason, now, &mut effects),
             Event::TreeEnded => self.tree_ended(now),
         }
@@ -235,10 +263,6 @@ impl Space {
         (0..self.apps.len()).filter(|index| self.apps[*index].ready() && self.app_facts[*index].kernels)
     }
 
-    pub fn app_facts(&self) -> &[AppFacts] {
-        &self.app_facts
-    }
-
     pub fn apps(&self) -> &[AppRun] {
         &self.apps
     }
@@ -257,21 +281,16 @@ impl Space {
         if !self.up() {
             return Err("the space is ending; nothing can keep it any more".into());
         }
-        lease::take(&mut self.leases.clone(), id, reason, duration, self.spec.idle.lease_max, now)
+        lease::offer(&self.leases, id, reason, duration.min(self.spec.idle.lease_max), now)
     }
 
     pub fn lease(&self, id: &str) -> Option<&Lease> {
         self.leases.iter().find(|lease| lease.id == id)
     }
 
-    /// Redeems a sign-in link; false if it was used before. Kept until the link would have expired.
-    pub fn redeem(&mut self, id: String, expires: Timestamp, now: Now) -> bool {
-        self.used_links.retain(|(_, expires)| *expires >= Timestamp(now.wall.0.saturating_sub(60_000)));
-        let fresh = self.used_links.iter().all(|(used, _)| *used != id);
-        if fresh {
-            self.used_links.push((id, expires));
-        }
-        fresh
+    /// Whether this sign-in link was not used before. A link counts as used with [`Event::LinkUsed`].
+    pub fn link_is_fresh(&self, id: &str) -> bool {
+        self.used_links.iter().all(|(used, _)| used != id)
     }
 
     /// Adds a warning to the status; no event, since nothing follows from it.
@@ -293,9 +312,18 @@ impl Space {
     }
 
     fn other_ended(&mut self, child: &str, exit: &Exit) {
+        if child.parse() == Ok(ChildId::IdleCommand(self.idle_commands)) {
+            self.idle_command_runs = false;
+        }
         if !exit.success() {
             self.warn(format!("{child} {exit}"));
         }
+    }
+
+    fn link_used(&mut self, id: String, expires: Timestamp, now: Now) {
+        let forgotten = Timestamp(now.wall.0.saturating_sub(LINK_REMEMBERED));
+        self.used_links.retain(|(_, expires)| *expires >= forgotten);
+        self.used_links.push((id, expires));
     }
 
     fn lease_taken(&mut self, lease: Lease) {

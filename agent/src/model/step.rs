@@ -1,9 +1,10 @@
-//! The steps of a boot: which is next, which the apps wait for. Pure.
+//! The steps of a boot: which is next, and whether the apps may start. Pure. Their order is the document's reader's: those
+//! that the apps wait for come first, each after the ones it needs.
 
 use super::child::StepOutcome;
 use super::now::Now;
 use serde::{Deserialize, Serialize};
-use space_lifecycle::{Blocks, Step};
+use space_lifecycle::{Step, awaited};
 
 /// Where a step stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,15 +45,12 @@ pub enum Next {
     Nothing,
 }
 
-/// One after another: first those that the apps wait for, each after the ones it needs.
+/// One after another: the first that waits and whose needs are over.
 pub fn next(steps: &[Step], runs: &[StepRun]) -> Next {
     if runs.iter().any(|run| matches!(run, StepRun::Running { .. })) {
         return Next::Nothing;
     }
-    let awaited = awaited(steps);
-    let waiting = |index: &usize| runs[*index] == StepRun::Waiting;
-    let (first, then): (Vec<usize>, Vec<usize>) = (0..steps.len()).filter(waiting).partition(|index| awaited[*index]);
-    for index in first.into_iter().chain(then) {
+    for index in (0..steps.len()).filter(|index| runs[*index] == StepRun::Waiting) {
         let needs: Vec<usize> = positions(steps, &steps[index].needs);
         if let Some(need) = needs.iter().find(|need| runs[**need].failed()) {
             let why = match &runs[*need] {
@@ -68,20 +66,6 @@ pub fn next(steps: &[Step], runs: &[StepRun]) -> Next {
     Next::Nothing
 }
 
-/// For each step: do the apps wait for it, itself or through a step that needs it?
-pub fn awaited(steps: &[Step]) -> Vec<bool> {
-    let mut awaited: Vec<bool> = steps.iter().map(|step| step.blocks == Blocks::App).collect();
-    // Steps come after the ones they need, so one pass from the end finds all.
-    for index in (0..steps.len()).rev().collect::<Vec<_>>() {
-        if awaited[index] {
-            for need in positions(steps, &steps[index].needs) {
-                awaited[need] = true;
-            }
-        }
-    }
-    awaited
-}
-
 /// Whether every step that the apps wait for is over.
 pub fn apps_may_start(steps: &[Step], runs: &[StepRun]) -> bool {
     awaited(steps).into_iter().zip(runs).all(|(awaited, run)| !awaited || run.over())
@@ -95,7 +79,7 @@ fn positions(steps: &[Step], names: &[String]) -> Vec<usize> {
 mod tests {
     use super::*;
     use crate::model::now::{Monotonic, Timestamp};
-    use space_lifecycle::{OnFailure, StepKind};
+    use space_lifecycle::{Blocks, OnFailure, StepKind};
     use std::collections::BTreeMap;
     use std::time::Duration;
 
@@ -117,18 +101,17 @@ mod tests {
     }
 
     #[test]
-    fn what_the_apps_wait_for_comes_first_with_what_it_needs() {
+    fn steps_run_one_after_another_and_the_apps_may_start_when_those_that_they_wait_for_are_over() {
         let steps = [
-            step("dotfiles", &[], Blocks::Nothing),
             step("repo", &[], Blocks::Nothing),
             step("deps", &["repo"], Blocks::App),
+            step("dotfiles", &[], Blocks::Nothing),
         ];
-        assert_eq!(awaited(&steps), [false, true, true]);
-        assert_eq!(next(&steps, &[StepRun::Waiting, StepRun::Waiting, StepRun::Waiting]), Next::Start(1));
-        assert_eq!(next(&steps, &[StepRun::Waiting, ended(false), StepRun::Waiting]), Next::Start(2));
-        assert!(!apps_may_start(&steps, &[StepRun::Waiting, ended(false), StepRun::Waiting]));
-        assert!(apps_may_start(&steps, &[StepRun::Waiting, ended(false), ended(false)]));
-        assert_eq!(next(&steps, &[StepRun::Waiting, ended(false), ended(false)]), Next::Start(0));
+        assert_eq!(next(&steps, &[StepRun::Waiting, StepRun::Waiting, StepRun::Waiting]), Next::Start(0));
+        assert_eq!(next(&steps, &[ended(false), StepRun::Waiting, StepRun::Waiting]), Next::Start(1));
+        assert!(!apps_may_start(&steps, &[ended(false), StepRun::Waiting, StepRun::Waiting]));
+        assert!(apps_may_start(&steps, &[ended(false), ended(false), StepRun::Waiting]));
+        assert_eq!(next(&steps, &[ended(false), ended(false), StepRun::Waiting]), Next::Start(2));
     }
 
     #[test]

@@ -6,11 +6,11 @@ use super::idle::{Verdict, clock};
 use super::now::{Now, spoken};
 use super::space::{Phase, Space};
 use super::status::{
-    ActivityStatus, AgentStatus, AppState, AppStatus, KernelStatus, Mode, PhaseName, Status, StepState, StepStatus,
+    self, ActivityStatus, AgentStatus, AppState, AppStatus, KernelStatus, PhaseName, Status, StepState, StepStatus,
     VerdictName,
 };
 use super::step::StepRun;
-use space_lifecycle::Action;
+use space_lifecycle::{Action, awaited};
 
 impl Space {
     /// The state at `now`.
@@ -20,30 +20,37 @@ impl Space {
             space: self.facts.name.clone(),
             boot: self.facts.boot.clone(),
             phase,
-            mode: matches!(phase, PhaseName::Running | PhaseName::Notice).then_some(Mode::Normal),
+            mode: self.phase.mode(),
             since: since.wall,
             sentence: self.sentence(&now),
             reason,
-            steps: (0..self.steps.len()).map(|index| self.step_status(index)).collect(),
+            steps: self.step_statuses(),
             apps: (0..self.apps.len()).map(|index| self.app_status(index)).collect(),
             activity: self.activity_status(&now),
             leases: self.leases.iter().map(|lease| lease.status(&now)).collect(),
             warnings: self.warnings.clone(),
             user: self.facts.user.clone(),
             home: self.facts.home.clone(),
-            listen: self.facts.listen.clone(),
-            path: self
-                .app_facts
-                .first()
-                .map_or_else(|| self.spec.front_door.base_path.clone(), |app| app.base_path.clone()),
+            listen: self.facts.listen,
+            path: self.path().to_owned(),
             agent,
         }
+    }
+
+    /// Where a browser on this machine goes first.
+    pub fn url(&self) -> String {
+        status::url(self.facts.listen, self.path())
+    }
+
+    /// The first app's path, or the front door's own.
+    fn path(&self) -> &str {
+        self.app_facts.first().map_or(&self.spec.front_door.base_path, |app| &app.base_path)
     }
 
     fn phase_status(&self) -> (PhaseName, Now, Option<String>) {
         match &self.phase {
             Phase::Booting { since } => (PhaseName::Booting, *since, None),
-            Phase::Running { since } => (PhaseName::Running, *since, None),
+            Phase::Running { since, .. } => (PhaseName::Running, *since, None),
             Phase::Notice { since, .. } => (PhaseName::Notice, *since, None),
             Phase::Failed { since, reason, .. } => (PhaseName::Failed, *since, Some(reason.clone())),
             Phase::Stopping { since, reason, .. } => (PhaseName::Stopping, *since, Some(reason.clone())),
@@ -100,7 +107,12 @@ impl Space {
         }
     }
 
-    fn step_status(&self, index: usize) -> StepStatus {
+    fn step_statuses(&self) -> Vec<StepStatus> {
+        let awaited = awaited(&self.spec.steps);
+        awaited.into_iter().enumerate().map(|(index, awaited)| self.step_status(index, awaited)).collect()
+    }
+
+    fn step_status(&self, index: usize, blocks_app: bool) -> StepStatus {
         let spec = &self.spec.steps[index];
         let (state, why, started, took_ms) = match &self.steps[index] {
             StepRun::Waiting => (StepState::Waiting, None, None, None),
@@ -116,7 +128,7 @@ impl Space {
             }
         };
         let (name, kind) = (spec.name.clone(), spec.kind.name().to_owned());
-        StepStatus { name, kind, blocks_app: self.blocks_app(index), state, why, started, took_ms }
+        StepStatus { name, kind, blocks_app, state, why, started, took_ms }
     }
 
     fn app_status(&self, index: usize) -> AppStatus {

@@ -35,9 +35,15 @@ pub fn mint(keys: &Keys, now: Timestamp, lifetime: Duration) -> String {
     keys.seal(PURPOSE, &format!("{}.{expires}", random_id()))
 }
 
-/// Where a browser opens `token`: below `base_path`, which begins and ends with `/`.
-pub fn url(host: &str, base_path: &str, token: &str) -> String {
-    format!("http://{host}{base_path}_space/sign-in#{token}")
+/// Where a browser opens `token`, and then `to`, a path on the front door. `space`: where the space is (`http://…/`).
+pub fn url(space: &str, to: Option<&str>, token: &str) -> String {
+    let to = to.map(|to| format!("?to={}", percent_encoded(to))).unwrap_or_default();
+    format!("{space}_space/sign-in{to}#{token}")
+}
+
+fn percent_encoded(text: &str) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(byte);
+    text.bytes().map(|byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 /// Reads what [`mint`] made, whole link or token alone.
@@ -103,11 +109,18 @@ mod tests {
     }
 
     #[test]
+    fn a_path_to_go_to_is_encoded_into_the_link() {
+        let link = url("http://a/lab/", Some("/lab/tree/my notes.ipynb?x=1#2"), "t");
+        assert_eq!(link, "http://a/lab/_space/sign-in?to=/lab/tree/my%20notes.ipynb%3Fx%3D1%232#t");
+        assert_eq!(url("http://a/", None, "t"), "http://a/_space/sign-in#t");
+    }
+
+    #[test]
     fn the_whole_link_is_read_like_its_token() {
         let keys = Keys::new([3; 32]);
         let token = mint(&keys, NOW, Duration::from_secs(60));
-        let link = url("127.0.0.1:8888", "/", &token);
-        assert!(link.starts_with("http://127.0.0.1:8888/_space/sign-in#"));
+        let link = url("http://127.0.0.1:8888/", Some("/lab/tree/x"), &token);
+        assert!(link.starts_with("http://127.0.0.1:8888/_space/sign-in?to=/lab/tree/x#"));
         assert_eq!(read(&keys, &format!(" {link}\n"), NOW), read(&keys, &token, NOW));
         assert_ne!(token, mint(&keys, NOW, Duration::from_secs(60)), "every link is its own");
     }

@@ -5,9 +5,8 @@ use super::route::{self, Own};
 use super::serve::Front;
 use super::session::{self, Session};
 use super::{events, link, page};
-use crate::model::now::{Now, spoken};
-use crate::model::route::{Door, RouteState};
-use crate::model::status::{PhaseName, Status, VerdictName};
+use crate::model::now::{Timestamp, spoken};
+use crate::model::route::Door;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -45,9 +44,9 @@ pub(super) async fn answer(
         Own::SignOut | Own::Keep => answer::not_allowed("POST"),
         _ if !read => answer::not_allowed("GET and HEAD"),
         Own::Live => answer::word(StatusCode::OK, "ok"),
-        Own::Ready if is_ready(door, &status) => answer::word(StatusCode::OK, "ready"),
+        Own::Ready if status.ready() => answer::word(StatusCode::OK, "ready"),
         Own::Ready => answer::word(StatusCode::SERVICE_UNAVAILABLE, "not ready"),
-        Own::Idle => answer::json(StatusCode::OK, idle(&status, (front.now)())),
+        Own::Idle => answer::json(StatusCode::OK, idle(status.last_active((front.now)().wall))),
         Own::Page => page::start(door, &status, None),
         Own::Events => events::stream(front, session, request.uri().query()).await,
     }
@@ -66,17 +65,9 @@ pub(super) fn sign_in_first(door: &Door, wants_page: bool) -> Response<Body> {
     answer::text(StatusCode::UNAUTHORIZED, &sentence)
 }
 
-fn is_ready(door: &Door, status: &Status) -> bool {
-    let running = matches!(status.phase, PhaseName::Running | PhaseName::Notice);
-    running && door.routes.first().is_none_or(|route| route.state == RouteState::Ready)
-}
-
-/// What platforms poll. Its form is theirs: one key, a time with milliseconds and `Z`, never in the future.
-pub(super) fn idle(status: &Status, now: Now) -> String {
-    let works = matches!(status.phase, PhaseName::Booting | PhaseName::Stopping)
-        || status.activity.verdict == VerdictName::Active;
-    let last = if works { now.wall } else { status.activity.last_active.min(now.wall) };
-    format!("{{\"lastActiveTimestamp\":\"{last}\"}}")
+/// What platforms poll. Its form is theirs: one key, a time with milliseconds and `Z`.
+fn idle(last_active: Timestamp) -> String {
+    format!("{{\"lastActiveTimestamp\":\"{last_active}\"}}")
 }
 
 /// Redeems a link: from our page's script (JSON), its form, or a program.
@@ -209,31 +200,11 @@ fn has(headers: &HeaderMap, name: &HeaderName, text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::now::{Monotonic, Timestamp};
-    use crate::proxy::tests::status;
 
     #[test]
-    fn api_idle_is_now_while_something_works_and_never_in_the_future() {
-        let now = Now { monotonic: Monotonic(0), wall: Timestamp(1_795_168_800_123), boot_id: 0 };
-        let (earlier, later) = (Timestamp(1_795_168_740_000), Timestamp(1_795_168_860_000));
-        let at_now = "{\"lastActiveTimestamp\":\"2026-11-20T10:00:00.123Z\"}";
-        let at_earlier = "{\"lastActiveTimestamp\":\"2026-11-20T09:59:00.000Z\"}";
-        for (phase, verdict, last_active, expected) in [
-            (PhaseName::Running, VerdictName::Idle, earlier, at_earlier),
-            (PhaseName::Running, VerdictName::Active, earlier, at_now),
-            (PhaseName::Running, VerdictName::Unknown, earlier, at_earlier),
-            (PhaseName::Running, VerdictName::Idle, later, at_now),
-            (PhaseName::Notice, VerdictName::Idle, earlier, at_earlier),
-            (PhaseName::Booting, VerdictName::Idle, earlier, at_now),
-            (PhaseName::Stopping, VerdictName::Idle, earlier, at_now),
-            (PhaseName::Failed, VerdictName::Idle, earlier, at_earlier),
-        ] {
-            let mut status = status();
-            status.phase = phase;
-            status.activity.verdict = verdict;
-            status.activity.last_active = last_active;
-            assert_eq!(idle(&status, now), expected, "{phase:?} {verdict:?}");
-        }
+    fn api_idle_has_the_form_that_platforms_read() {
+        let expected = "{\"lastActiveTimestamp\":\"2026-11-20T10:00:00.123Z\"}";
+        assert_eq!(idle(Timestamp(1_795_168_800_123)), expected);
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub(super) fn status() -> Status {
         warnings: Vec::new(),
         user: "alice".to_owned(),
         home: "/home/alice".to_owned(),
-        listen: "127.0.0.1:8888".to_owned(),
+        listen: ([127, 0, 0, 1], 8888).into(),
         path: "/jupyterlab/default/".to_owned(),
         agent: AgentStatus { version: "0.1.0".to_owned(), pid: 2, init_pid: 1, starts: 1 },
     }

@@ -10,6 +10,7 @@ use crate::space::{
 };
 use crate::tree::{Meaning, Node, Value};
 use crate::vocabulary as words;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -223,29 +224,30 @@ impl Decoder<'_> {
     fn front_door(&mut self, at: At<'_>) -> Option<FrontDoor> {
         let fields = self.fields(at, &[&words::FRONT_DOOR])?;
         let usual = FrontDoor::usual();
-        let listen = fields.get("listen").map(|at| self.listen(&at));
+        let listen = fields.get("listen").and_then(|at| self.listen(&at));
         let base_path = fields.get("base_path").and_then(|at| self.formed(&at, form::base_path)).map(str::to_owned);
         let sign_in = fields.get("sign_in").and_then(|at| self.sign_in(&at)).unwrap_or(usual.sign_in);
         let hosts = fields.get("hosts").and_then(|at| self.texts(&at, form::host)).unwrap_or_default();
         let origins = fields.get("origins").and_then(|at| self.texts(&at, form::origin)).unwrap_or_default();
-        if let (SignIn::Open, Some(Some((address, true)))) = (sign_in, &listen) {
+        if let (SignIn::Open, Some(address)) = (sign_in, listen)
+            && !address.ip().to_canonical().is_loopback()
+        {
             let what = format!("with `sign_in: open` everyone who reaches {address} gets in");
             let remedy = "listen on a loopback address (127.0.0.1:8888), or write `sign_in: token`";
             self.fail_at(fields.key_place("sign_in"), &fields.at.join("sign_in"), what, remedy);
         }
-        let listen = listen.flatten().map_or(usual.listen, |(address, _)| address);
+        let listen = listen.unwrap_or(usual.listen);
         Some(FrontDoor { listen, base_path: base_path.unwrap_or(usual.base_path), sign_in, hosts, origins })
     }
 
-    /// The address as written, and whether others than this machine reach it.
-    fn listen(&mut self, at: &At<'_>) -> Option<(String, bool)> {
+    fn listen(&mut self, at: &At<'_>) -> Option<SocketAddr> {
         if let Some(Meaning::Integer(port @ 0..=65_535)) = at.node.meaning() {
             self.fail(at, format!("{port} is a port without an address"), format!("write 127.0.0.1:{port}"));
             return None;
         }
         let text = self.text(at)?;
         match form::listen(text) {
-            Ok(address) => Some((text.to_owned(), !address.ip().to_canonical().is_loopback())),
+            Ok(address) => Some(address),
             Err((what, remedy)) => {
                 self.fail(at, what, remedy);
                 None
@@ -298,7 +300,7 @@ impl Idle {
 impl FrontDoor {
     pub(crate) fn usual() -> Self {
         Self {
-            listen: "127.0.0.1:8888".to_owned(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 8888)),
             base_path: "/".to_owned(),
             sign_in: SignIn::Token,
             hosts: Vec::new(),

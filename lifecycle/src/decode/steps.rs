@@ -4,6 +4,7 @@ use super::values::{ITEMS, as_list};
 use super::{At, Decoder, Fields};
 use crate::form::{self, clone_folder};
 use crate::mistake::{Place, printable, quoted};
+use crate::order::awaited_first;
 use crate::space::{Blocks, OnFailure, Python, Step, StepKind};
 use crate::suggest::nearest;
 use crate::tree::Value;
@@ -227,7 +228,8 @@ impl Decoder<'_> {
         }
     }
 
-    /// Every step after the ones it needs, otherwise as written. Steps that need each other are named.
+    /// Steps that the apps wait for first, every step after the ones it needs, otherwise as written. Steps that need
+    /// each other are named.
     fn in_order(&mut self, mut waiting: Vec<Written>) -> Vec<Step> {
         let names: HashSet<String> = waiting.iter().map(|written| written.step.name.clone()).collect();
         let mut done: HashSet<String> = HashSet::new();
@@ -240,7 +242,7 @@ impl Decoder<'_> {
             done.insert(step.name.clone());
             ordered.push(step);
         }
-        ordered
+        awaited_first(ordered)
     }
 
     /// Among steps that all wait: follows the first one's needs until they come back, and says so. The index of a step

@@ -49,9 +49,8 @@ impl View {
         let space = self.paint.text(Tone::Strong, &clean(&status.space));
         let phase = self.paint.text(tone, phase);
         let (sentence, since) = (clean(&status.sentence), self.since(status.since));
-        let door = format!("http://{}{}", reachable(&status.listen), status.path);
         let (user, home) = (clean(&status.user), clean(&status.home));
-        format!("{space}: {phase} for {since}\n{sentence}\n\n{}  ({user}, {home})\n", clean(&door))
+        format!("{space}: {phase} for {since}\n{sentence}\n\n{}  ({user}, {home})\n", clean(&status.url()))
     }
 
     fn step(self, step: &StepStatus) -> Row {
@@ -100,8 +99,7 @@ impl View {
             VerdictName::Unknown => Tone::Busy,
         };
         // Before and after, the head has said it all.
-        let up = matches!(status.phase, PhaseName::Running | PhaseName::Notice);
-        let sentence = up.then(|| self.paint.text(tone, &clean(&activity.sentence)));
+        let sentence = status.up().then(|| self.paint.text(tone, &clean(&activity.sentence)));
         let mut lines: Vec<String> = sentence.into_iter().collect();
         lines.extend(activity.kernels.iter().map(|kernel| {
             let state = kernel_state(kernel.state);
@@ -172,14 +170,6 @@ fn took(ms: u64) -> String {
         0..=999 => format!("{ms} ms"),
         1000..=59_999 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
         _ => spoken(Duration::from_millis(ms)),
-    }
-}
-
-/// An address that listens everywhere is no address to go to; from here, loopback is.
-fn reachable(listen: &str) -> String {
-    match listen.rsplit_once(':') {
-        Some(("0.0.0.0" | "[::]", port)) => format!("127.0.0.1:{port}"),
-        _ => listen.to_owned(),
     }
 }
 

@@ -2,11 +2,12 @@
 
 use super::{Effect, Phase, Space};
 use crate::model::app::{START_DEADLINE, State};
-use crate::model::child::{Exit, StepOutcome};
+use crate::model::child::{ChildId, Exit, StepOutcome};
 use crate::model::now::{Monotonic, Now, spoken};
 use crate::model::restart::Decision;
+use crate::model::status::Mode;
 use crate::model::step::{self, Next, StepRun};
-use space_lifecycle::{Blocks, OnFailure};
+use space_lifecycle::OnFailure;
 use std::time::Duration;
 
 /// What a step or an app gets between SIGTERM and SIGKILL when it took too long.
@@ -29,7 +30,7 @@ impl Space {
                     }
                 }
                 Next::Start(index) => {
-                    let child = format!("step/{}", self.spec.steps[index].name);
+                    let child = ChildId::Step(self.spec.steps[index].name.clone()).to_string();
                     self.steps[index] = StepRun::Running { child: child.clone(), since: now, timed_out: false };
                     effects.push(Effect::StartStep { step: index, child });
                 }
@@ -98,7 +99,7 @@ impl Space {
     fn start_app(&mut self, index: usize, now: Now, effects: &mut Vec<Effect>) {
         let app = &mut self.apps[index];
         app.attempts += 1;
-        let child = format!("app/{}#{}", self.spec.apps[index].name, app.attempts);
+        let child = ChildId::App { name: self.spec.apps[index].name.clone(), attempt: app.attempts }.to_string();
         app.state = State::Starting { child: child.clone(), pid: None, since: now, too_slow: false };
         effects.push(Effect::StartApp { app: index, child: child.clone() });
         effects.push(Effect::ProbeApp { app: index, child });
@@ -139,7 +140,7 @@ impl Space {
             Exit::NotStarted(_) => State::GivenUp,
             _ => match app.history.ended(now.monotonic) {
                 Decision::StartAgainAt(until) => State::Backoff { until },
-                Decision::GiveUp { .. } => State::GivenUp,
+                Decision::GiveUp => State::GivenUp,
             },
         };
     }
@@ -167,7 +168,7 @@ impl Space {
         let Phase::Booting { .. } = self.phase else { return };
         let settled = self.apps.iter().all(|app| !app.coming());
         if settled && step::apps_may_start(&self.spec.steps, &self.steps) {
-            self.phase = Phase::Running { since: now };
+            self.phase = Phase::Running { since: now, mode: Mode::Normal };
             self.activity.ready_since = Some(now.monotonic);
         }
     }
@@ -188,6 +189,7 @@ impl Space {
             for app in 0..self.apps.len() {
                 self.resume_app(app, known_to_init, now, effects);
             }
+            self.resume_idle_command(known, effects);
         }
         self.end_strangers(known, effects);
         self.resume_ending(effects);
@@ -216,7 +218,7 @@ impl Space {
     fn end_strangers(&self, known: &[String], effects: &mut Vec<Effect>) {
         for child in known {
             let ours = self.step_of_child(child).is_some() || self.app_of_child(child).is_some();
-            if !ours && !child.starts_with("idle-command") {
+            if !ours && !matches!(child.parse(), Ok(ChildId::IdleCommand(_))) {
                 effects.push(Effect::EndChild { child: child.clone(), grace: Duration::ZERO });
             }
         }
@@ -233,11 +235,6 @@ impl Space {
             _ => None,
         });
         steps.chain(apps).collect()
-    }
-
-    /// Whether the apps wait for this step, itself or through a step that needs it.
-    pub(in crate::model) fn blocks_app(&self, index: usize) -> bool {
-        self.spec.steps[index].blocks == Blocks::App || step::awaited(&self.spec.steps)[index]
     }
 }
 

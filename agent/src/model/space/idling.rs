@@ -1,6 +1,7 @@
 //! Running, notice, and the stop that follows when nothing works.
 
 use super::{Effect, Phase, Space};
+use crate::model::child::ChildId;
 use crate::model::idle::Verdict;
 use crate::model::now::{Monotonic, Now, spoken};
 use crate::model::reading::Reading;
@@ -19,29 +20,25 @@ impl Space {
         }
     }
 
+    /// Running to notice when the end is near, and back when something has worked.
     pub(super) fn advance_idle(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        if matches!(self.phase, Phase::Booting { .. }) {
-            return;
-        }
-        let Some(stops_at) = self.would_stop_at(&now) else {
-            if matches!(self.phase, Phase::Notice { .. }) {
-                self.phase = Phase::Running { since: now };
+        let stops_at = self.would_stop_at(&now);
+        let noticed = stops_at.filter(|at| at.0.saturating_sub(self.notice_ms()) <= now.monotonic.0);
+        match (&self.phase, noticed) {
+            (Phase::Running { mode, .. }, Some(stops_at)) => {
+                self.phase = Phase::Notice { since: now, stops_at, mode: *mode };
             }
-            return;
-        };
-        let notice_at = Monotonic(stops_at.0.saturating_sub(self.notice_ms()));
-        match self.phase {
-            Phase::Running { .. } if notice_at <= now.monotonic => {
-                self.phase = Phase::Notice { since: now, stops_at };
+            // Something worked shortly, and the new end is near too: where the notice is as long as the timeout.
+            (Phase::Notice { since, mode, .. }, Some(stops_at)) => {
+                self.phase = Phase::Notice { since: *since, stops_at, mode: *mode };
             }
-            Phase::Notice { since, .. } if notice_at > now.monotonic => {
-                // Something worked and has ended since: the clock began anew.
-                let _ = since;
-                self.phase = Phase::Running { since: now };
-            }
+            // Something works; or something worked and has ended since, and the clock began anew.
+            (Phase::Notice { mode, .. }, None) => self.phase = Phase::Running { since: now, mode: *mode },
             _ => {}
         }
-        if matches!(self.phase, Phase::Notice { .. }) && stops_at <= now.monotonic {
+        if matches!(self.phase, Phase::Notice { .. })
+            && let Some(stops_at) = stops_at.filter(|at| *at <= now.monotonic)
+        {
             self.stop_for_idleness(stops_at, now, effects);
         }
     }
@@ -52,20 +49,37 @@ impl Space {
         if !self.activity.looked_since(watched.into_iter(), stops_at) {
             return effects.push(Effect::Look);
         }
-        match self.spec.idle.action.clone() {
+        match &self.spec.idle.action {
             Action::Exit => {
                 let for_how_long = spoken(self.spec.idle.shutdown.unwrap_or_default());
                 self.stop(format!("nothing has worked in it for {for_how_long}"), 0, now, effects);
             }
-            Action::Command(command) => {
+            Action::Command(_) => {
                 self.idle_commands += 1;
-                let child = format!("idle-command#{}", self.idle_commands);
-                effects.push(Effect::RunIdleCommand { child, command });
+                self.idle_command_runs = true;
+                effects.extend(self.idle_command());
                 // The command decides what becomes of the space; if it still is there, the clock begins anew.
                 self.activity.note(now.monotonic, "idle.action's command was run");
-                self.phase = Phase::Running { since: now };
+                if let Phase::Notice { mode, .. } = self.phase {
+                    self.phase = Phase::Running { since: now, mode };
+                }
             }
             Action::Observe | Action::Report => {}
+        }
+    }
+
+    /// The run of `idle.action`'s command that has begun last.
+    fn idle_command(&self) -> Option<Effect> {
+        let Action::Command(command) = &self.spec.idle.action else { return None };
+        let child = ChildId::IdleCommand(self.idle_commands).to_string();
+        Some(Effect::RunIdleCommand { child, command: command.clone() })
+    }
+
+    /// Asks again for a command that init never heard of.
+    pub(super) fn resume_idle_command(&self, known: &[String], effects: &mut Vec<Effect>) {
+        let child = ChildId::IdleCommand(self.idle_commands).to_string();
+        if self.idle_command_runs && !known.contains(&child) {
+            effects.extend(self.idle_command());
         }
     }
 

@@ -33,7 +33,7 @@ impl Story {
             boot: "b".into(),
             user: "alice".into(),
             home: "/home/alice".into(),
-            listen: "127.0.0.1:8888".into(),
+            listen: ([127, 0, 0, 1], 8888).into(),
         };
         let facts_of = |_: &space_lifecycle::App| AppFacts {
             label: "JupyterLab".into(),
@@ -249,6 +249,18 @@ fn activity_during_the_notice_wakes_the_space_and_its_clock_begins_anew() {
 }
 
 #[test]
+fn a_notice_as_long_as_the_timeout_tells_the_end_as_it_moves() {
+    let mut story = Story::new().ready();
+    story.space.spec.idle.notice = Duration::from_secs(60);
+    story.sees(KernelState::Idle, "a");
+    story.after(30);
+    story.sees(KernelState::Idle, "b");
+    let status = story.status();
+    assert_eq!((status.phase, status.activity.stops_at), (PhaseName::Notice, Some(at(90_000).wall)));
+    assert!(status.sentence.contains("it stops at 10:01:30 UTC"), "{}", status.sentence);
+}
+
+#[test]
 fn a_silent_busy_cell_is_never_stopped_and_why_says_so() {
     let mut story = Story::new().ready();
     for _ in 0..1000 {
@@ -307,6 +319,21 @@ fn an_idle_command_runs_once_and_the_clock_begins_anew() {
 }
 
 #[test]
+fn an_idle_command_that_was_lost_with_the_agent_is_asked_for_again_and_one_that_ended_is_not() {
+    let mut story = Story::new();
+    story.space.spec.idle.action = Action::Command(vec!["poweroff".into()]);
+    let mut story = story.ready();
+    story.after(60);
+    story.after(1);
+    let asked = story.happens(Event::Seen(Reading { app: "default".into(), seen: Ok(Vec::new()) }));
+    let known = |ids: &[&str]| Event::Resumed { known: ids.iter().map(|id| (*id).to_owned()).collect() };
+    assert_eq!(story.happens(known(&["app/default#1"])), asked);
+    assert_eq!(story.happens(known(&["app/default#1", "idle-command#1"])), []);
+    story.happens(Event::OtherEnded { child: "idle-command#1".into(), exit: Exit::Code(0) });
+    assert_eq!(story.happens(known(&["app/default#1"])), []);
+}
+
+#[test]
 fn a_second_wish_to_stop_makes_it_short() {
     let mut story = Story::new().ready();
     let asked = || Event::StopAsked { reason: "x".into() };
@@ -335,9 +362,16 @@ fn a_resumed_agent_asks_again_for_what_init_does_not_know_and_takes_up_the_rest(
 fn a_link_is_good_once() {
     let mut story = Story::new();
     let expires = Timestamp(at(60_000).wall.0);
-    assert!(story.space.redeem("a".into(), expires, at(0)));
-    assert!(!story.space.redeem("a".into(), expires, at(1)));
-    assert!(story.space.redeem("b".into(), expires, at(2)));
+    let used = |id: &str| Event::LinkUsed { id: id.into(), expires };
+    assert!(story.space.link_is_fresh("a"));
+    story.happens(used("a"));
+    assert!(!story.space.link_is_fresh("a") && story.space.link_is_fresh("b"));
+    story.ms = 110_000;
+    story.happens(used("b"));
+    assert!(!story.space.link_is_fresh("a"), "it has expired, but not on every clock");
+    story.ms = 121_000;
+    story.happens(used("c"));
+    assert_eq!(story.space.used_links.len(), 1, "what has expired on every clock is forgotten");
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn status() -> Status {
         until: Timestamp(NOW.0 + 5_400_000),
     }];
     status.warnings = vec!["the user is root".to_owned()];
-    status.listen = "0.0.0.0:8888".to_owned();
+    status.listen = ([0, 0, 0, 0], 8888).into();
     status.path = "/jupyterlab/default/".to_owned();
     status
 }
