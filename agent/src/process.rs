@@ -173,6 +173,7 @@ impl Room {
                     Some((message, fd)) => self.told(message, fd).await,
                     None => {
                         self.say(News::InitGone).await;
+                        stop.wanted().await;
                         return Ok(());
                     }
                 },

@@ -6,7 +6,7 @@ use super::place::Place;
 use super::snapshot::Snapshot;
 use crate::activity::Watched;
 use crate::model::app::State;
-use crate::model::child::{Exit, StepOutcome};
+use crate::model::child::{ChildId, Exit, StepOutcome};
 use crate::model::now::Now;
 use crate::model::reading::Reading;
 use crate::model::route::{Door, Route, RouteState};
@@ -123,7 +123,13 @@ impl Hall {
                     permit.send(self.pending.pop_front().expect("it was not empty, and only this loop takes from it"));
                 }
                 Some(why) = inbox.broken.recv() => return Err(io::Error::other(why)),
-                _ = signals.term.recv() => self.happen(by_signal())?,
+                // init's death sends this signal too, and may be seen before its end of the link is.
+                _ = signals.term.recv() => {
+                    if self.init_is_gone() {
+                        return Ok(End::InitGone);
+                    }
+                    self.happen(by_signal())?;
+                }
                 _ = signals.interrupt.recv() => self.happen(by_signal())?,
                 () = after(look_in) => {
                     looked = clock::monotonic();
@@ -133,6 +139,10 @@ impl Hall {
                 () = after(wake_in) => self.happen(Event::Tick)?,
             }
         }
+    }
+
+    fn init_is_gone(&self) -> bool {
+        i32::try_from(std::os::unix::process::parent_id()) != Ok(self.agent.init_pid)
     }
 
     /// Time between two looks; `None` while there is nothing to look at, so that an idle agent sleeps.
@@ -154,24 +164,24 @@ impl Hall {
             News::StopAsked { .. } => self.happen(by_signal())?,
             News::TreeEnded => self.happen(Event::TreeEnded)?,
             News::InitGone => return Ok(true),
-            News::Ended { child, exit, last_line } => {
-                if let Some(step) = self.space.step_of_child(&child) {
-                    let workshop = Arc::clone(&self.workshop);
-                    self.block(child.clone(), move || workshop.step_outcome(step, child, &exit));
-                } else {
-                    self.unstored.push(child.clone());
-                    let is_app = child.starts_with("app/");
-                    self.happen(if is_app {
-                        Event::AppEnded { child, exit, last_line }
-                    } else if child.starts_with("step/") {
-                        Event::Tick
-                    } else {
-                        Event::OtherEnded { child, exit }
-                    })?;
-                }
-            }
+            News::Ended { child, exit, last_line } => self.ended(child, exit, last_line)?,
         }
         Ok(false)
+    }
+
+    fn ended(&mut self, child: String, exit: Exit, last_line: Option<String>) -> io::Result<()> {
+        if let Some(step) = self.space.step_of_child(&child) {
+            let (workshop, id) = (Arc::clone(&self.workshop), child.clone());
+            self.block(child, move || workshop.step_outcome(step, id, &exit));
+            return Ok(());
+        }
+        self.unstored.push(child.clone());
+        self.happen(match child.parse() {
+            Ok(ChildId::App { .. }) => Event::AppEnded { child, exit, last_line },
+            // Its end was stored before; an agent that crashed since is told once more.
+            Ok(ChildId::Step(_)) => Event::Tick,
+            Ok(ChildId::IdleCommand(_)) | Err(_) => Event::OtherEnded { child, exit },
+        })
     }
 
     fn done(&mut self, done: Done) -> io::Result<()> {
@@ -202,7 +212,7 @@ impl Hall {
                         Err(_) => format!("it could not be prepared within {} s: a disk hangs", BLOCKING.as_secs()),
                         Ok(_) => "it could not be prepared: the agent has a bug; please report its log".to_owned(),
                     };
-                    if child.starts_with("step/") {
+                    if matches!(child.parse(), Ok(ChildId::Step(_))) {
                         Done::StepOver { child, outcome: StepOutcome::Failed { why } }
                     } else {
                         Done::AppOver { child, exit: Exit::NotStarted(why) }
@@ -291,11 +301,24 @@ impl Hall {
         watched.collect()
     }
 
-    /// What the person at the terminal is told: each new phase, once.
+    /// What the person at the terminal is told: each new phase, once; a failure as an error, with its reason only then.
     fn announce(&self, before: &str) {
         let phase = phase_name(self.space.phase());
-        if phase != before {
-            tracing::info!(phase, "{}", self.outbox.status.borrow().sentence);
+        if phase == before {
+            return;
+        }
+        let status = self.outbox.status.borrow();
+        match self.space.phase() {
+            Phase::Failed { .. } => tracing::error!(phase, "{}", status.sentence),
+            Phase::Stopping { code, .. } | Phase::Stopped { code, .. } if *code != 0 => {
+                tracing::info!(
+                    phase,
+                    code,
+                    "the space {} after its failure",
+                    if phase == "stopped" { "has stopped" } else { "stops" }
+                );
+            }
+            _ => tracing::info!(phase, "{}", status.sentence),
         }
     }
 

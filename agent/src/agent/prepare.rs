@@ -89,6 +89,7 @@ impl Plan {
             id: keys::fingerprint(place.run.as_os_str().as_encoded_bytes(), 8),
             user: place.account.name.clone(),
             home: place.home.display().to_string(),
+            logs: place.logs.display().to_string(),
             listen: self.spec.front_door.listen,
             name: self.name,
             boot,
@@ -109,11 +110,9 @@ fn read_document(args: &RunArgs) -> Result<(space_lifecycle::Space, PathBuf, Vec
         return Ok((space_lifecycle::default_space(), here, Vec::new()));
     };
     let name = document.display().to_string();
-    let text = std::fs::read_to_string(document).map_err(|error| {
-        refusal(
-            INVALID,
-            format!("cannot read the document {name}: {error}; check the path, or leave it out for a plain JupyterLab"),
-        )
+    let text = crate::sys::document::read_document(document).map_err(|error| {
+        let remedy = "check the path, or leave it out for a plain JupyterLab";
+        refusal(INVALID, format!("cannot read the document {name}: {error}; {remedy}"))
     })?;
     let read = space_lifecycle::read(&text, &name, space_lifecycle::Mode::Run);
     let read = read.map_err(|mistakes| refusal(INVALID, format!("the document cannot be used\n{mistakes}")))?;

@@ -123,9 +123,5 @@ fn no_such_lease(id: &str) -> Refusal {
 
 fn still_busy(busy: &[String]) -> Refusal {
     let names = busy.join(", ");
-    refused(
-        409,
-        "kernels are busy",
-        format!("these notebooks are running: {names}; stopping now would end them; stop anyway with --yes"),
-    )
+    refused(409, "kernels are busy", format!("these notebooks are running: {names}; stopping now would end them"))
 }

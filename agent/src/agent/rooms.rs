@@ -15,6 +15,7 @@ use crate::sys::errors::chain;
 use crate::sys::memory_file::MemoryFile;
 use crate::sys::stop::{Stop, StopSwitch, stop};
 use crate::{activity, control, proxy};
+use space_lifecycle::SignIn;
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -96,7 +97,7 @@ async fn live(
     let (control_sender, control_receiver) = mpsc::channel(16);
     let (proxy_sender, proxy_receiver) = mpsc::channel(64);
     let (broken_sender, broken) = mpsc::channel(4);
-    let known = resumed.then(|| attached.children.iter().map(|child| child.id.clone()).collect());
+    let known: Option<Vec<String>> = resumed.then(|| attached.children.iter().map(|child| child.id.clone()).collect());
 
     let mut rooms = Rooms::new(broken_sender);
     rooms.open_front_door(front_door(doors.front, &place, door_receiver, &status_receiver, &lines), proxy_sender)?;
@@ -133,7 +134,13 @@ async fn live(
         unstored: Vec::new(),
         end: None,
     };
-    if !resumed {
+    if resumed {
+        let taken_up = known.as_ref().map_or(0, Vec::len);
+        tracing::warn!(
+            starts = attached.starts,
+            "the agent was started again and goes on; it took up {taken_up} processes"
+        );
+    } else {
         greet(args, &hall);
     }
     let inbox = Inbox { news, readings, control: control_receiver, proxy: proxy_receiver, broken };
@@ -154,11 +161,13 @@ fn greet(args: &RunArgs, hall: &Hall) {
     for warning in &hall.outbox.status.borrow().warnings {
         tracing::warn!("{warning}");
     }
-    let link = || hall.link(None, FIRST_LINK);
-    if args.print_link || io::stdout().is_terminal() {
-        println!("{}", link());
-    } else {
-        tracing::info!("for a sign-in link: space-agent sign-in --space {}", facts.name);
+    let signed = hall.space.spec.front_door.sign_in == SignIn::Token;
+    let link = if signed { hall.link(None, FIRST_LINK) } else { hall.space.url() };
+    match (args.print_link, io::stdout().is_terminal()) {
+        (true, _) => println!("{link}"),
+        (false, true) => println!("\n    Open {link}\n"),
+        (false, false) if signed => tracing::info!("for a sign-in link: space-agent sign-in --space {}", facts.name),
+        (false, false) => tracing::info!("open {link}"),
     }
 }
 

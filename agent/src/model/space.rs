@@ -57,6 +57,8 @@ pub struct Facts {
     pub boot: String,
     pub user: String,
     pub home: String,
+    /// The log folder; what an app said is in `apps/NAME.log` below it.
+    pub logs: String,
     /// Where the front door listens: the port that it has, also where the document says 0.
     pub listen: SocketAddr,
 }

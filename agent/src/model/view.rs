@@ -68,7 +68,7 @@ impl Space {
             },
             Phase::Notice { stops_at, .. } => {
                 format!(
-                    "Nothing works in the space; it stops at {} unless something does.",
+                    "Nothing is running in the space; it stops at {} unless something does.",
                     clock(now.wall_of(*stops_at))
                 )
             }
@@ -103,7 +103,7 @@ impl Space {
         match self.verdict(now) {
             Verdict::Active { because } => format!("{what}, and active: {because}."),
             Verdict::Unknown { because, .. } => format!("{what}; whether it works is unknown: {because}."),
-            Verdict::Idle { .. } => format!("{what}; nothing works in it."),
+            Verdict::Idle { .. } => format!("{what}; nothing is running in it."),
         }
     }
 

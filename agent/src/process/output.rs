@@ -1,8 +1,10 @@
 //! Reading a child's output: to its log file as it is, and line by line to whoever watches.
 
 use super::logs::Logs;
+use crate::model::child::ChildId;
 use crate::model::log::LogLine;
 use crate::model::now::Now;
+use space_lifecycle::printable::is_obeyed;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -51,15 +53,15 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// `step/deps` and `app/default#3` log to `steps/deps` and `apps/default`; all else is an app's.
+    /// A child that this version cannot name logs beside the apps.
     pub(super) fn of(child: &str) -> Source {
-        let (folder, name) = match child.split_once('/') {
-            Some(("step", name)) => ("steps", name),
-            Some((_, name)) => ("apps", name),
-            None => ("apps", child),
-        };
-        let name = name.split('#').next().unwrap_or(name);
-        Source { name: name.to_owned(), log: format!("{folder}/{name}") }
+        match child.parse::<ChildId>() {
+            Ok(child) => Source { name: child.name().to_owned(), log: child.log() },
+            Err(_) => {
+                let name: String = child.chars().filter(char::is_ascii_alphanumeric).collect();
+                Source { log: format!("apps/{name}"), name }
+            }
+        }
     }
 }
 
@@ -107,7 +109,7 @@ fn readable(line: &[u8]) -> String {
                 while chars.next().is_some_and(|c| !('@'..='~').contains(&c)) {}
             }
             '\t' => plain.push('\t'),
-            c if c.is_control() => plain.extend(c.escape_unicode()),
+            c if is_obeyed(c) => plain.extend(c.escape_unicode()),
             c => plain.push(c),
         }
     }
@@ -117,17 +119,6 @@ fn readable(line: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_step_and_an_app_of_one_name_have_logs_of_their_own() {
-        for (child, name, log) in [
-            ("step/deps", "deps", "steps/deps"),
-            ("app/deps#3", "deps", "apps/deps"),
-            ("idle-command#1", "idle-command", "apps/idle-command"),
-        ] {
-            assert_eq!(Source::of(child), Source { name: name.into(), log: log.into() });
-        }
-    }
 
     #[test]
     fn a_line_is_shown_as_a_terminal_would_leave_it_without_its_control_characters() {

@@ -155,7 +155,7 @@ impl Space {
             let why = app.why.clone().unwrap_or_default();
             let times = if app.attempts > 1 { format!(" ({} starts)", app.attempts) } else { String::new() };
             let name = &self.spec.apps[index].name;
-            let reason = format!("{why}{times}; its output: space-agent logs {name}");
+            let reason = format!("{why}{times}; its output is in {}/apps/{name}.log", self.facts.logs);
             if index == 0 {
                 return self.fail(reason, 3, now, effects);
             }

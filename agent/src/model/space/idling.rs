@@ -52,7 +52,7 @@ impl Space {
         match &self.spec.idle.action {
             Action::Exit => {
                 let for_how_long = spoken(self.spec.idle.shutdown.unwrap_or_default());
-                self.stop(format!("nothing has worked in it for {for_how_long}"), 0, now, effects);
+                self.stop(format!("nothing has run in it for {for_how_long}"), 0, now, effects);
             }
             Action::Command(_) => {
                 self.idle_commands += 1;

@@ -33,6 +33,7 @@ impl Story {
             boot: "b".into(),
             user: "alice".into(),
             home: "/home/alice".into(),
+            logs: "/log".into(),
             listen: ([127, 0, 0, 1], 8888).into(),
         };
         let facts_of = |_: &space_lifecycle::App| AppFacts {
@@ -221,7 +222,7 @@ fn an_untouched_space_is_warned_of_looked_at_and_then_stopped_with_code_0() {
     assert_eq!(story.after(10), [Effect::Look], "nothing was looked at since: not on old evidence");
     let reading = Reading { app: "default".into(), seen: Ok(Vec::new()) };
     assert_eq!(story.happens(Event::Seen(reading)), [Effect::EndTree { grace: Duration::from_secs(10) }]);
-    assert!(story.status().sentence.contains("nothing has worked in it for 60 s"));
+    assert!(story.status().sentence.contains("nothing has run in it for 60 s"));
     assert_eq!(story.happens(Event::TreeEnded), [Effect::Leave { code: 0 }]);
 }
 
