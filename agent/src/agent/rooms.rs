@@ -78,7 +78,7 @@ async fn live(
     resumed: bool,
 ) -> io::Result<End> {
     let now = clock::now();
-    let Snapshot { space, place, .. } = snapshot;
+    let Snapshot { space, place, stops, .. } = snapshot;
     let workshop = Workshop::new(space.spec.clone(), place.clone(), &space.facts.boot);
     let agent = AgentStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -131,6 +131,8 @@ async fn live(
         agent,
         tasks: JoinSet::new(),
         pending: VecDeque::new(),
+        stops,
+        wishes: Vec::new(),
         unstored: Vec::new(),
         end: None,
     };
