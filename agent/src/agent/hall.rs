@@ -154,7 +154,7 @@ impl Hall {
         }
     }
 
-    fn init_is_gone(&self) -> bool {
+    pub(super) fn init_is_gone(&self) -> bool {
         i32::try_from(std::os::unix::process::parent_id()) != Ok(self.agent.init_pid)
     }
 

@@ -17,7 +17,7 @@ use crate::sys::stop::{Stop, StopSwitch, stop};
 use crate::{activity, control, proxy};
 use space_lifecycle::SignIn;
 use std::collections::VecDeque;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -146,7 +146,11 @@ async fn live(
         greet(args, &hall);
     }
     let inbox = Inbox { news, readings, control: control_receiver, proxy: proxy_receiver, broken };
-    let end = hall.run(inbox, known, attached.stops_asked).await?;
+    let end = match hall.run(inbox, known, attached.stops_asked).await {
+        // Whatever was noticed first, this is the reason.
+        Err(_) if hall.init_is_gone() => End::InitGone,
+        end => end?,
+    };
     match end {
         End::Space(_) => tokio::time::sleep(LAST_WORD).await,
         End::InitGone => hall.end_own(),
@@ -166,11 +170,16 @@ fn greet(args: &RunArgs, hall: &Hall) {
     let signed = hall.space.spec.front_door.sign_in == SignIn::Token;
     let link = if signed { hall.link(None, FIRST_LINK) } else { hall.space.url() };
     match (args.print_link, io::stdout().is_terminal()) {
-        (true, _) => println!("{link}"),
-        (false, true) => println!("\n    Open {link}\n"),
+        (true, _) => say(&link),
+        (false, true) => say(&format!("\n    Open {link}\n")),
         (false, false) if signed => tracing::info!("for a sign-in link: space-agent sign-in --space {}", facts.name),
         (false, false) => tracing::info!("open {link}"),
     }
+}
+
+/// To standard output, if somebody reads it.
+fn say(text: &str) {
+    let _ = writeln!(io::stdout(), "{text}");
 }
 
 fn front_door(
