@@ -59,14 +59,12 @@ environment() {
     echo "$stamp" >"$venv/stamp"
 }
 
-# An agent that the tests start is told where it is (SPACE_AGENT_BIN), so that nobody guesses target folders.
-# `dev` is the one that is there after a build of the workspace; `release` is the one that is delivered: built alone,
-# its dependencies have no features that only the tests need.
-agent_binary() {
-    local profile=$1 messages packages=(--workspace)
-    [ "$profile" = release ] && packages=(-p space-agent)
-    messages=$(cargo build --quiet --locked "${packages[@]}" --bin space-agent --profile "$profile" \
-        --message-format json-render-diagnostics) || return
+# build PROFILE WHAT…: builds, and remembers where the agent's binary is: stories are told (SPACE_AGENT_BIN), so that
+# nobody guesses target folders.
+build() {
+    local profile=$1 messages
+    shift
+    messages=$(cargo build --quiet --locked --profile "$profile" "$@" --message-format json-render-diagnostics) || return
     SPACE_AGENT_BIN=$(grep -o '"executable":"[^"]*/space-agent"' <<<"$messages" | tail -n 1 | cut -d '"' -f 4)
     [ -x "$SPACE_AGENT_BIN" ] || { echo "cargo built no space-agent binary" >&2; return 1; }
     export SPACE_AGENT_BIN
