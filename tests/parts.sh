@@ -12,7 +12,7 @@ part() {
     "$@" || status=$?
     printf '== %s: %s after %.1f s\n' "$what" "$([ "$status" = 0 ] && echo done || echo "FAILED ($status)")" \
         "$(seconds_since "$begin")"
-    # No subshell and no condition around the call would let `set -e` see it; so the end is said here.
+    # `||` above switches `set -e` off inside the command: that is why the functions below say `|| return`.
     [ "$status" = 0 ] || exit "$status"
 }
 
@@ -59,11 +59,12 @@ environment() {
     echo "$stamp" >"$venv/stamp"
 }
 
-# An agent that the tests start is told where it is (SPACE_AGENT_BIN), so that nobody guesses target folders.
-agent_binary() {
+# build PROFILE WHAT…: builds, and remembers where the agent's binary is: stories are told (SPACE_AGENT_BIN), so that
+# nobody guesses target folders.
+build() {
     local profile=$1 messages
-    messages=$(cargo build --quiet --locked -p space-agent --bin space-agent --profile "$profile" \
-        --message-format json-render-diagnostics) || return
+    shift
+    messages=$(cargo build --quiet --locked --profile "$profile" "$@" --message-format json-render-diagnostics) || return
     SPACE_AGENT_BIN=$(grep -o '"executable":"[^"]*/space-agent"' <<<"$messages" | tail -n 1 | cut -d '"' -f 4)
     [ -x "$SPACE_AGENT_BIN" ] || { echo "cargo built no space-agent binary" >&2; return 1; }
     export SPACE_AGENT_BIN

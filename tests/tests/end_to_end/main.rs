@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "all of this is tests, also what is not marked so")]
 
 mod bad_input;
+mod boot;
 mod control;
 mod crash;
 mod documents;
