@@ -7,7 +7,7 @@ fn repository(ground: &Ground) -> String {
     sh(
         ground.folder.path(),
         "git init -q -b main work && cd work && git config user.email a@b && git config user.name a && mkdir data
-        for i in $(seq 300); do seq $i 400 > data/$i; done
+        seq 60000 | split -a 3 -l 200 - data/
         echo one > README && git add . && git commit -qm one && git tag v1
         echo two > README && git commit -qam two && cd .. && git clone -q --bare work origin.git",
     );
