@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body_util::{Either, Empty};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use std::fmt;
 use std::io;
@@ -156,10 +156,11 @@ impl Pool {
         route: &Route,
         mut request: Request<ToApp>,
     ) -> Result<Response<AppBody>, Error> {
+        let home = may_return(&request).then(|| (self.clone(), Place::of(route)));
         if let Some(mut upstream) = self.take(route) {
             let spare = copy(&request);
             match upstream.sender.try_send_request(request).await {
-                Ok(response) => return Ok(self.lend(route, upstream, response)),
+                Ok(response) => return Ok(lend(upstream, response, home)),
                 Err(mut error) => match error.take_message().or(spare) {
                     Some(again) => request = again,
                     None => return Err(Error::Broken(error.into_error())),
@@ -168,13 +169,22 @@ impl Pool {
         }
         let mut upstream = connect(route).await?;
         let response = upstream.send(request).await?;
-        Ok(self.lend(route, upstream, response))
+        Ok(lend(upstream, response, home))
     }
+}
 
-    fn lend(self: &Arc<Pool>, route: &Route, upstream: Upstream, response: Response<Incoming>) -> Response<AppBody> {
-        let home = Some((self.clone(), Place::of(route)));
-        response.map(|incoming| AppBody { incoming, upstream: Some(upstream), home, ended: false })
-    }
+/// Where a connection goes once the answer has been read; `None`: nowhere.
+type Home = Option<(Arc<Pool>, Place)>;
+
+fn lend(upstream: Upstream, response: Response<Incoming>, home: Home) -> Response<AppBody> {
+    response.map(|incoming| AppBody { incoming, upstream: Some(upstream), home, ended: false })
+}
+
+/// May the connection carry another request after this one? Many apps don't read a body where none is usual, and would
+/// take it for the next request, whose answer somebody else would get.
+fn may_return(request: &Request<ToApp>) -> bool {
+    let usual = matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH);
+    usual || matches!(request.body(), Either::Right(_))
 }
 
 /// The same request once more, if asking twice is the same as asking once and it has no body.
@@ -194,8 +204,7 @@ fn copy(request: &Request<ToApp>) -> Option<Request<ToApp>> {
 pub(super) struct AppBody {
     incoming: Incoming,
     upstream: Option<Upstream>,
-    /// Where the connection goes once the answer has been read; `None`: nowhere.
-    home: Option<(Arc<Pool>, Place)>,
+    home: Home,
     ended: bool,
 }
 

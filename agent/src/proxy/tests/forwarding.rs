@@ -129,6 +129,34 @@ async fn a_get_survives_an_idle_connection_that_the_app_closes_unheard() {
     }
 }
 
+/// An app that reads no body of a GET takes it for the next request on the connection: nobody may get that answer.
+#[tokio::test]
+async fn a_body_where_none_is_usual_is_nobodys_next_request() {
+    const SMUGGLED: &str = "GET /app/smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let space = Space::open();
+    let listener = space.listen();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut app = Client { stream, read: Vec::new() };
+                while let Some(head) = app.head().await {
+                    app.send(&ok(head.split(' ').nth(1).unwrap())).await;
+                }
+            });
+        }
+    });
+    for method in ["GET", "HEAD", "OPTIONS", "DELETE"] {
+        let (origin, length) = (space.origin(), SMUGGLED.len());
+        let head = format!("{method} /app/ HTTP/1.1\r\n{origin}\r\nContent-Length: {length}\r\n\r\n{SMUGGLED}");
+        let mut client = space.connect().await;
+        client.send(&space.request(&head)).await;
+        assert!(client.head().await.unwrap().starts_with("HTTP/1.1 200"), "{method}");
+        for _ in 0..3 {
+            assert_eq!(space.ask("GET /app/mine HTTP/1.1").await.body, "/app/mine", "after {method}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_post_is_never_sent_twice() {
     let space = Space::open();
