@@ -5,6 +5,7 @@
 //! the beginning of another.
 
 use crate::model::route::{Door, Route, RouteState, Upstream as Target};
+use crate::sys::peer;
 use bytes::Bytes;
 use http_body_util::{Either, Empty};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -41,6 +42,7 @@ pub(super) enum Error {
     Stranger {
         uid: u32,
         expected: u32,
+        at: Target,
     },
     /// The connection ended, or what came over it is not HTTP.
     Broken(hyper::Error),
@@ -73,21 +75,23 @@ pub(super) async fn connect(route: &Route) -> Result<Upstream, Error> {
 }
 
 async fn dial(route: &Route) -> Result<Stream, Error> {
-    match &route.upstream {
+    let (stream, uid) = match &route.upstream {
         Target::Port(port) => {
             let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).await.map_err(Error::Connect)?;
             stream.set_nodelay(true).map_err(Error::Connect)?;
-            Ok(Stream::Tcp(stream))
+            let uid = peer::uid(&stream).await.map_err(Error::Connect)?;
+            (Stream::Tcp(stream), uid)
         }
         Target::Unix(path) => {
             let stream = UnixStream::connect(path).await.map_err(Error::Connect)?;
             let uid = stream.peer_cred().map_err(Error::Connect)?.uid();
-            if uid != route.uid {
-                return Err(Error::Stranger { uid, expected: route.uid });
-            }
-            Ok(Stream::Unix(stream))
+            (Stream::Unix(stream), uid)
         }
+    };
+    if uid != route.uid {
+        return Err(Error::Stranger { uid, expected: route.uid, at: route.upstream.clone() });
     }
+    Ok(stream)
 }
 
 impl Upstream {
@@ -317,9 +321,14 @@ impl fmt::Display for Error {
             }
             Error::Connect(error) => write!(f, "it can not be reached ({})", error.kind()),
             Error::ConnectTimeout => f.write_str("it accepts no connection within 5 s"),
-            Error::Stranger { uid, expected } => {
+            Error::Stranger { uid, expected, at: Target::Unix(_) } => {
                 write!(f, "uid {uid} listens on its socket, where uid {expected} should")
             }
+            Error::Stranger { uid, expected, at: Target::Port(port) } => write!(
+                f,
+                "uid {uid} listens on its port {port}, where uid {expected} should; end that program, or give the app \
+                 another port"
+            ),
             Error::Broken(error) if error.is_parse() => f.write_str("what it answers is not HTTP"),
             Error::Broken(_) => f.write_str("it closed the connection without an answer"),
         }

@@ -140,7 +140,12 @@ async fn a_body_where_none_is_usual_is_nobodys_next_request() {
             tokio::spawn(async move {
                 let mut app = Client { stream, read: Vec::new() };
                 while let Some(head) = app.head().await {
-                    app.send(&ok(head.split(' ').nth(1).unwrap())).await;
+                    let path = head.split(' ').nth(1).unwrap();
+                    if path == "/app/smuggled" {
+                        // Long enough for somebody else's request to come before the answer.
+                        tokio::time::sleep(Duration::from_millis(200)).await;
+                    }
+                    app.send(&ok(path)).await;
                 }
             });
         }
@@ -330,13 +335,18 @@ async fn an_app_may_listen_on_a_port() {
     let port = listener.local_addr().unwrap().port();
     space.change(|door| door.routes[0].upstream = Upstream::Port(port));
     tokio::spawn(async move {
-        let (stream, _) = listener.accept().await.unwrap();
-        let mut app = Client { stream, read: Vec::new() };
-        app.head().await;
-        app.send(&ok("by port")).await;
-        app.more().await;
+        while let Ok((stream, _)) = listener.accept().await {
+            let mut app = Client { stream, read: Vec::new() };
+            app.head().await;
+            app.send(&ok("by port")).await;
+            app.more().await;
+        }
     });
     assert_eq!(space.ask("GET /app/ HTTP/1.1").await.body, "by port");
+    space.change(|door| door.routes[0].uid += 1);
+    let refused = space.ask("GET /app/ HTTP/1.1").await;
+    assert_eq!(refused.status, 502);
+    assert!(refused.body.contains(&format!("listens on its port {port}, where uid")), "{refused:?}");
 }
 
 #[tokio::test]
