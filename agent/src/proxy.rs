@@ -99,14 +99,14 @@ pub async fn run(config: Config, requests: mpsc::Sender<Request>, mut stop: Stop
     let listener = TcpListener::from_std(config.listener).map_err(Error::Listener)?;
     let loopback = listener.local_addr().map_err(Error::Listener)?.ip().is_loopback();
     let (recent, mut viewers) = mpsc::channel(16);
-    let (mut lines, mut ring, mut door) = (config.lines.subscribe(), Ring::default(), config.door.clone());
+    let (mut lines, mut ring, mut door) = (config.lines.subscribe(), Ring::new(), config.door.clone());
     let front = Arc::new(Front {
         door: config.door,
         status: config.status,
         keys: config.keys,
         now: config.now,
         requests,
-        tail: Tail { lines: config.lines, recent },
+        tail: Tail::new(recent),
         pool: Arc::new(Pool::default()),
         loopback,
         stop: stop.clone(),
@@ -130,12 +130,12 @@ pub async fn run(config: Config, requests: mpsc::Sender<Request>, mut stop: Stop
             line = lines.recv() => match line {
                 Ok(line) => ring.push(line),
                 Err(broadcast::error::RecvError::Lagged(lost)) => debug!(lost, "the page's log skips lines"),
-                // `front` holds a sender.
+                // `config` holds a sender.
                 Err(broadcast::error::RecvError::Closed) => {}
             },
             Some(viewer) = viewers.recv() => {
                 // A viewer that has left already needs no answer.
-                let _ = viewer.send(ring.copy());
+                let _ = viewer.send(ring.hear());
             }
         }
     }
