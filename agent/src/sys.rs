@@ -9,6 +9,7 @@ pub mod files;
 pub mod helper;
 pub mod http;
 pub mod keys;
+pub mod limits;
 pub mod link;
 pub mod lock;
 pub mod memory_file;
