@@ -19,7 +19,7 @@ mod snapshot;
 use crate::cli::{AgentArgs, LogFormat, RunArgs};
 use crate::process;
 use crate::sys::memory_file::MemoryFile;
-use crate::sys::{link, signals};
+use crate::sys::{limits, link, signals};
 use snapshot::Snapshot;
 use std::fmt;
 use std::io::{IsTerminal, Write};
@@ -57,6 +57,8 @@ pub fn run(args: &AgentArgs) -> u8 {
     if let Err(error) = own {
         tracing::warn!(%error, "cannot protect the agent from its terminal or its neighbours");
     }
+    // The agent's own: init forks everything else, and keeps the limit that it was started with.
+    limits::raise_descriptors();
     let run = |init| if args.clean_up { clean_up(init) } else { start(&args.run, init) };
     init.and_then(run).unwrap_or_else(|refusal| {
         // Nobody may read it any more.

@@ -9,7 +9,7 @@ mod jupyterlab;
 
 use crate::model::child::{Account, ChildSpec};
 use crate::model::route::Upstream;
-use crate::sys::keys;
+use crate::sys::{account, files, keys};
 use space_lifecycle::{App, AppKind};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -84,6 +84,8 @@ pub struct Ready {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Error {
     app: String,
+    /// For whom it was looked, if that is not the agent's own user.
+    account: Option<String>,
     program: Program,
 }
 
@@ -94,8 +96,9 @@ impl fmt::Display for Error {
         let Program { name, remedy, .. } = &self.program;
         write!(
             f,
-            "cannot start the app {}: there is no {name} that can be executed (looked at {places}): {remedy}",
-            self.app
+            "cannot start the app {}: there is no {name} that can be executed{} (looked at {places}): {remedy}",
+            self.app,
+            self.account.as_ref().map_or(String::new(), |account| format!(" by {account}"))
         )
     }
 }
@@ -110,15 +113,20 @@ pub fn definition(app: &App, place: &Place) -> Definition {
     }
 }
 
-/// The first of the program's places that holds an executable file. Blocks for a few `stat`s.
-///
-/// Whether the *account* may execute it shows when it is started; an agent that is root sees more than the user.
+/// The first of the program's places that holds a file which the app's account can execute. Blocks for a few `stat`s.
 pub fn find_program(definition: &Definition) -> Result<PathBuf, Error> {
-    let executable = |path: &&PathBuf| {
-        fs::metadata(path).is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0)
+    // An agent that is root sees programs that the account can't reach, and would take them before those that it can.
+    let for_another = account::own().0 == 0 && definition.account.uid != 0;
+    let executable = |path: &&PathBuf| match for_another {
+        true => files::executable_by(path, &definition.account),
+        false => fs::metadata(path).is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0),
     };
     let found = definition.program.candidates.iter().find(executable);
-    found.cloned().ok_or_else(|| Error { app: definition.name.clone(), program: definition.program.clone() })
+    found.cloned().ok_or_else(|| Error {
+        app: definition.name.clone(),
+        account: for_another.then(|| definition.account.name.clone()),
+        program: definition.program.clone(),
+    })
 }
 
 pub fn into_spec(definition: Definition, program: PathBuf) -> ChildSpec {

@@ -33,6 +33,7 @@ use crate::model::log::LogLine;
 use crate::model::now::{Now, Timestamp};
 use crate::model::route::Door;
 use crate::model::status::Status;
+use crate::sys::limits;
 use crate::sys::stop::Stop;
 use events::{Ring, Tail};
 use framing::{Ambiguous, Watched};
@@ -55,8 +56,12 @@ use tracing::{debug, warn};
 use tunnel::Agreed;
 use upstream::Pool;
 
-/// Open connections; further ones wait in the listener's backlog.
+/// Open connections at most, however many descriptors there may be; further ones wait in the listener's backlog.
 const CONNECTIONS: usize = 4096;
+/// And at least, however few.
+const CONNECTIONS_AT_LEAST: usize = 64;
+/// Descriptors for everything else than clients and the connections to apps that their requests need.
+const OTHER_DESCRIPTORS: u64 = 256;
 /// From the first byte that is waited for to the end of a request's head; also how long an idle connection stays.
 const HEAD: Duration = Duration::from_secs(10);
 const MAX_BUFFER: usize = 64 * 1024;
@@ -99,24 +104,24 @@ pub async fn run(config: Config, requests: mpsc::Sender<Request>, mut stop: Stop
     let listener = TcpListener::from_std(config.listener).map_err(Error::Listener)?;
     let loopback = listener.local_addr().map_err(Error::Listener)?.ip().is_loopback();
     let (recent, mut viewers) = mpsc::channel(16);
-    let (mut lines, mut ring, mut door) = (config.lines.subscribe(), Ring::default(), config.door.clone());
+    let (mut lines, mut ring, mut door) = (config.lines.subscribe(), Ring::new(), config.door.clone());
     let front = Arc::new(Front {
         door: config.door,
         status: config.status,
         keys: config.keys,
         now: config.now,
         requests,
-        tail: Tail { lines: config.lines, recent },
+        tail: Tail::new(recent),
         pool: Arc::new(Pool::default()),
         loopback,
         stop: stop.clone(),
     });
-    let mut open = JoinSet::new();
+    let (mut open, most) = (JoinSet::new(), connections(limits::descriptors()));
     loop {
         // Every arm is cancel-safe: accept and the channels lose nothing, a joined task is returned or still there.
         tokio::select! {
             () = stop.wanted() => break,
-            accepted = listener.accept(), if open.len() < CONNECTIONS => match accepted {
+            accepted = listener.accept(), if open.len() < most => match accepted {
                 Ok((stream, peer)) => {
                     open.spawn(connection(front.clone(), stream, peer));
                 }
@@ -130,18 +135,25 @@ pub async fn run(config: Config, requests: mpsc::Sender<Request>, mut stop: Stop
             line = lines.recv() => match line {
                 Ok(line) => ring.push(line),
                 Err(broadcast::error::RecvError::Lagged(lost)) => debug!(lost, "the page's log skips lines"),
-                // `front` holds a sender.
+                // `config` holds a sender.
                 Err(broadcast::error::RecvError::Closed) => {}
             },
             Some(viewer) = viewers.recv() => {
                 // A viewer that has left already needs no answer.
-                let _ = viewer.send(ring.copy());
+                let _ = viewer.send(ring.hear());
             }
         }
     }
     drop(listener);
     drain(open).await;
     Ok(())
+}
+
+/// How many connections fit into a limit on descriptors: each may have one to an app beside it, for as long as it is
+/// open.
+fn connections(descriptors: u64) -> usize {
+    let fit = descriptors.saturating_sub(OTHER_DESCRIPTORS) / 2;
+    usize::try_from(fit).unwrap_or(CONNECTIONS).clamp(CONNECTIONS_AT_LEAST, CONNECTIONS)
 }
 
 /// A client that went away before it was accepted is nothing; without descriptors or memory it takes a moment.

@@ -364,6 +364,7 @@ pub(super) fn door(space: &Space, workshop: &Workshop) -> Door {
             strip_base_path: definition.strip_base_path,
             upstream: definition.upstream.clone(),
             uid: definition.account.uid,
+            confined: !definition.kernels,
             state: match app.state {
                 State::Ready { .. } if space.up() => RouteState::Ready,
                 State::GivenUp | State::Stopped => RouteState::Gone,

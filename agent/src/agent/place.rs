@@ -129,7 +129,10 @@ pub(super) fn write_jupyter_config(place: &Place) -> io::Result<()> {
     let folder = place.jupyter_config();
     own_folder(&folder, 0o755)?;
     for (name, text) in apps::config_files() {
-        files::write_new(&folder.join(name), text.as_bytes(), 0o644)?;
+        let file = folder.join(name);
+        // A name may have one folder in front, and several may have the same.
+        files::own_folder(file.parent().unwrap_or(&folder), 0o755)?;
+        files::write_new(&file, text.as_bytes(), 0o644)?;
     }
     Ok(())
 }
@@ -249,6 +252,7 @@ mod tests {
         assert_eq!(about(&place.steps()), (0, 0o711));
         assert_eq!(about(&place.jupyter_config()), (0, 0o755));
         assert_eq!(about(&config), (0, 0o644));
+        assert_eq!(about(&place.jupyter_config().join("labconfig")), (0, 0o755));
         assert_eq!((about(&precious).0, fs::read_dir(&precious).unwrap().count()), (0, 0));
         files::remove_folder(&run).unwrap();
     }

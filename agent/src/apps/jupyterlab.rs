@@ -29,9 +29,16 @@ const CONFIG_PATH: &str = "JUPYTER_CONFIG_PATH";
 /// Where Jupyter looks for the machine's configuration.
 const SYSTEM_CONFIG: &[&str] = &["/usr/local/etc/jupyter", "/etc/jupyter"];
 
-/// Files for the configuration folder: name and content.
+/// Files for the configuration folder: name, maybe with a folder in front, and content.
 pub fn config_files() -> &'static [(&'static str, &'static str)] {
-    &[("jupyter_server_config.json", include_str!("../../../image/jupyter/jupyter_server_config.json"))]
+    &[
+        ("jupyter_server_config.json", include_str!("../../../image/jupyter/jupyter_server_config.json")),
+        (
+            // Else JupyterLab asks in each new home whether it may fetch news.
+            "labconfig/default_setting_overrides.json",
+            include_str!("../../../image/jupyter/labconfig/default_setting_overrides.json"),
+        ),
+    ]
 }
 
 pub(super) fn definition(app: &App, kind: &JupyterLab, place: &Place) -> Definition {

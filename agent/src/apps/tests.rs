@@ -122,10 +122,11 @@ fn a_missing_program_says_where_it_was_looked_for_and_what_to_do() {
     place.base_env.insert("PATH".into(), folder.join("bin").display().to_string());
     let lab = definition(&jupyterlab(), &place);
     let home = folder.display();
+    let by = if account::own().0 == 0 { " by alice" } else { "" };
     assert_eq!(
         find_program(&lab).unwrap_err().to_string(),
         format!(
-            "cannot start the app default: there is no jupyter-lab that can be executed (looked at \
+            "cannot start the app default: there is no jupyter-lab that can be executed{by} (looked at \
              {home}/.venv/bin/jupyter-lab, {home}/bin/jupyter-lab): add a step `python: {{ packages: [jupyterlab, \
              ipykernel], environment: .venv }}` with `blocks: app`, and name the environment in the app"
         )

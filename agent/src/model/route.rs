@@ -35,6 +35,8 @@ pub struct Route {
     pub upstream: Upstream,
     /// The uid under which the app runs: whoever answers on its socket must have it.
     pub uid: u32,
+    /// Not Jupyter: any app that somebody has written, whose cookies stay below its base path.
+    pub confined: bool,
     pub state: RouteState,
 }
 

@@ -1,8 +1,11 @@
 //! Log files of steps and apps: written on a thread of their own, so that a slow disk stops no loop.
 //!
 //! `<folder>/<name>.log` (a name is `steps/…` or `apps/…`), at most [`LARGEST`] bytes, then renamed to `<name>.log.1`. A new boot begins a new file; what the
-//! boot before wrote last is in `<name>.log.old`.
+//! boot before wrote last is in `<name>.log.old`. What cannot be written is lost, and that is told: at most once in a
+//! [`PAUSE`] for each log, and how much it was when it works again.
 
+use crate::model::now::Monotonic;
+use crate::sys::clock;
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -14,6 +17,8 @@ use tokio::sync::mpsc;
 
 /// Of one file; with the one before it twice that.
 const LARGEST: u64 = 4 << 20;
+/// Between two warnings about one log.
+const PAUSE: Duration = Duration::from_secs(60);
 const FOLDERS: [&str; 2] = ["steps", "apps"];
 /// Chunks that may wait for the disk: at most 64 kB each.
 const WAITING: usize = 64;
@@ -85,12 +90,60 @@ fn before(path: &Path) -> PathBuf {
 
 fn write(folder: &Path, mut chunks: mpsc::Receiver<Chunk>) {
     let mut files: HashMap<String, File> = HashMap::new();
+    let mut losses: HashMap<String, Loss> = HashMap::new();
     while let Some(chunk) = chunks.blocking_recv() {
         let path = folder.join(format!("{}.log", chunk.name));
-        if let Err(error) = append(&mut files, &path, &chunk) {
-            files.remove(&chunk.name);
-            tracing::warn!(log = %path.display(), %error, "cannot write to the log; output is lost");
+        match append(&mut files, &path, &chunk) {
+            Ok(()) => {
+                if let Some(lost) = losses.get_mut(&chunk.name).and_then(|loss| loss.over(clock::monotonic())) {
+                    tracing::warn!(log = %path.display(), lost, "the log can be written again; this many bytes are lost");
+                }
+            }
+            Err(error) => {
+                files.remove(&chunk.name);
+                let loss = losses.entry(chunk.name).or_default();
+                if loss.more(chunk.bytes.len(), clock::monotonic()) {
+                    tracing::warn!(log = %path.display(), %error, "cannot write to the log; output is lost until it can be");
+                }
+            }
         }
+    }
+}
+
+/// What one log has lost, and what of that has been told.
+#[derive(Debug, Default)]
+struct Loss {
+    /// Bytes since it was last told how many.
+    lost: u64,
+    warned: Option<Monotonic>,
+    /// A warning stands whose end has not been told.
+    open: bool,
+}
+
+impl Loss {
+    /// Output was lost; true: it is time to say so.
+    fn more(&mut self, bytes: usize, now: Monotonic) -> bool {
+        self.lost += bytes as u64;
+        let due = self.due(now);
+        if due {
+            self.warned = Some(now);
+            self.open = true;
+        }
+        due
+    }
+
+    /// Output was written; how much was lost before, if it is time to say so. A disk that is full again and again is told
+    /// of as seldom as one that stays so.
+    fn over(&mut self, now: Monotonic) -> Option<u64> {
+        if self.lost == 0 || !(self.open || self.due(now)) {
+            return None;
+        }
+        self.open = false;
+        Some(std::mem::take(&mut self.lost))
+    }
+
+    fn due(&self, now: Monotonic) -> bool {
+        self.warned.is_none_or(|warned| now.since(warned) >= PAUSE)
     }
 }
 
@@ -132,6 +185,50 @@ mod tests {
         drop(logs);
         assert!(thread.finish(Duration::from_secs(60)));
         assert_eq!(fs::read(folder.join("steps/deps.log")).unwrap(), b"new");
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    /// Seconds, and bytes that were lost then or none; what is said.
+    fn check(happens: &[(u64, usize)], expected: &[&str]) {
+        let mut loss = Loss::default();
+        let said = happens.iter().filter_map(|(second, bytes)| {
+            let now = Monotonic(second * 1000);
+            match bytes {
+                0 => loss.over(now).map(|lost| format!("{second}: {lost} lost")),
+                bytes => loss.more(*bytes, now).then(|| format!("{second}: full")),
+            }
+        });
+        assert_eq!(said.collect::<Vec<_>>(), expected, "{happens:?}");
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_written_is_told_once_a_minute_and_its_loss_when_it_can_again() {
+        check(&[(0, 0), (1, 0)], &[]);
+        check(
+            &[(0, 10), (1, 10), (59, 10), (60, 10), (61, 10), (62, 0), (63, 0)],
+            &["0: full", "60: full", "62: 50 lost"],
+        );
+        // On and off: one warning and one end in a minute.
+        check(
+            &[(0, 10), (1, 0), (2, 10), (3, 0), (4, 10), (5, 0), (60, 10), (61, 0), (62, 0)],
+            &["0: full", "1: 10 lost", "60: full", "61: 30 lost"],
+        );
+        check(&[(0, 10), (1, 0), (2, 10), (3, 0), (70, 0), (71, 0)], &["0: full", "1: 10 lost", "70: 10 lost"]);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_stops_nobody() {
+        let folder = std::env::temp_dir().join(format!("space-agent-logs-full-{}", std::process::id()));
+        let (logs, thread) = Logs::open(&folder, true).unwrap();
+        std::os::unix::fs::symlink("/dev/full", folder.join("apps/default.log")).unwrap();
+        for _ in 0..200 {
+            logs.append("apps/default", &[b'x'; 16_384]).await;
+        }
+        fs::remove_file(folder.join("apps/default.log")).unwrap();
+        logs.append("apps/other", b"y").await;
+        drop(logs);
+        assert!(thread.finish(Duration::from_secs(60)));
+        assert_eq!(fs::read(folder.join("apps/other.log")).unwrap(), b"y");
         fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -3,6 +3,7 @@
 use crate::model::route::Upstream;
 use crate::sys::http::{Connection, Error};
 use std::time::Duration;
+use tracing::warn;
 
 const ANSWER: Duration = Duration::from_secs(5);
 /// Between two tries: short at first, since people wait for it.
@@ -23,8 +24,16 @@ pub struct Probe {
 impl Probe {
     /// Returns once the app has answered well; the caller bounds it.
     pub async fn until_ready(&self) {
-        let mut tries = 0;
-        while !self.ask().await.is_ok_and(|code| code < self.below) {
+        let (mut tries, mut warned) = (0, false);
+        loop {
+            match self.ask().await {
+                Ok(code) if code < self.below => return,
+                Err(error @ Error::Stranger { .. }) if !warned => {
+                    warned = true;
+                    warn!(upstream = ?self.upstream, "the app {error}; end that program, or let the app listen elsewhere");
+                }
+                _ => {}
+            }
             tries += 1;
             tokio::time::sleep(if tries < SOON_TRIES { SOON } else { LATER }).await;
         }
@@ -41,7 +50,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::MetadataExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::UnixListener;
+    use tokio::net::{TcpListener, UnixListener};
     use tokio::time::timeout;
 
     /// Whoever answers well under another uid is not the app, and is not even asked.
@@ -72,5 +81,19 @@ mod tests {
         let (asked, refused) = tokio::join!(asked, other.ask());
         assert!(asked == 0 && matches!(refused, Err(Error::Stranger { .. })), "{refused:?}");
         std::fs::remove_file(&socket).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_stranger_on_its_port_does_not_make_an_app_ready() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let upstream = Upstream::Port(listener.local_addr().unwrap().port());
+        let (uid, _) = crate::sys::account::own();
+        let probe = Probe { upstream, uid: uid + 1, path: "/".into(), below: 500 };
+        let asked = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read(&mut [0; 64]).await.unwrap()
+        };
+        let (asked, refused) = tokio::join!(asked, probe.ask());
+        assert!(asked == 0 && matches!(refused, Err(Error::Stranger { .. })), "{refused:?}");
     }
 }

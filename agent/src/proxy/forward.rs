@@ -28,7 +28,7 @@ pub(super) async fn plain(visit: &Visit, route: &Route, request: Request<Incomin
         Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             failed(route, "it switches to a protocol that nobody asked for")
         }
-        Ok(response) => incoming(response),
+        Ok(response) => incoming(response, route),
         Err(error) => no_answer(visit, route, &error),
     }
 }
@@ -58,7 +58,7 @@ pub(super) async fn websocket(
         Err(error) => return no_answer(visit, route, &error),
     };
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return incoming(response.map(|body| AppBody::last(body, upstream)));
+        return incoming(response.map(|body| AppBody::last(body, upstream)), route);
     }
     if !key.is_some_and(|key| websocket::is_agreed(response.status(), response.headers(), key.as_bytes())) {
         return failed(route, "its answer to the WebSocket handshake is not valid");
@@ -66,7 +66,7 @@ pub(super) async fn websocket(
     let app = hyper::upgrade::on(&mut response);
     visit.agreed(Agreed { client, app, upstream, lasts: lasts(visit, session) });
     let mut response = response.map(|_| answer::boxed(Empty::new()));
-    headers::to_browser(response.headers_mut());
+    headers::to_browser(response.headers_mut(), route);
     ask_for_websocket(response.headers_mut());
     response
 }
@@ -96,11 +96,11 @@ fn outgoing(request: Request<Incoming>, route: &Route, peer: IpAddr) -> Result<R
 }
 
 /// The answer as the browser gets it.
-fn incoming(response: Response<AppBody>) -> Response<Body> {
+fn incoming(response: Response<AppBody>, route: &Route) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
-    headers::to_browser(&mut parts.headers);
+    headers::to_browser(&mut parts.headers, route);
     Response::from_parts(parts, answer::boxed(body))
 }
 

@@ -139,7 +139,8 @@ impl Scan {
             return self.end_head();
         }
         let name_end = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
-        let (name, value) = (&line[..name_end], line.get(name_end + 1..).unwrap_or(b"").trim_ascii());
+        // Only spaces: a tab is allowed too, but there are servers for which it belongs to the value.
+        let (name, value) = (&line[..name_end], trim_spaces(line.get(name_end + 1..).unwrap_or(b"")));
         if name.eq_ignore_ascii_case(b"transfer-encoding") {
             // Exactly one coding, and that is chunked: others would reach the app undeclared.
             self.head.bad |= self.head.chunked || !whole || !value.eq_ignore_ascii_case(b"chunked");
@@ -163,6 +164,12 @@ impl Scan {
         };
         head.bad || head.chunked && head.content_length.is_some()
     }
+}
+
+fn trim_spaces(text: &[u8]) -> &[u8] {
+    let begin = text.iter().position(|byte| *byte != b' ').unwrap_or(text.len());
+    let end = text.iter().rposition(|byte| *byte != b' ').map_or(begin, |last| last + 1);
+    &text[begin..end]
 }
 
 impl AsyncRead for Watched {
@@ -231,7 +238,10 @@ mod tests {
         check("POST / HTTP/1.1\r\nContent-Length: 4\r\nContent-Length: 4\r\n\r\n", Some(1));
         check("POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", Some(1));
         check("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", Some(1));
-        for length in ["+4", "-4", "4, 4", "4x", "0x4", "", "99999999999999999999999", &"0".repeat(80)] {
+        for coding in ["chunked\t", "\tchunked", " \t chunked", "chunked \x0b", "\"chunked\"", "", "identity"] {
+            check(&format!("POST / HTTP/1.1\r\nTransfer-Encoding: {coding}\r\n\r\n"), Some(1));
+        }
+        for length in ["4\t", "\t4", "+4", "-4", "4, 4", "4x", "0x4", "", "99999999999999999999999", &"0".repeat(80)] {
             check(&format!("POST / HTTP/1.1\r\nContent-Length: {length}\r\n\r\n"), Some(1));
         }
     }

@@ -45,20 +45,53 @@ pub(super) fn to_app(headers: &mut HeaderMap, route: &Route, peer: IpAddr) {
     }
 }
 
-/// Makes an app's answer fit for the browser.
-pub(super) fn to_browser(headers: &mut HeaderMap) {
+/// Makes the answer of the app behind `route` fit for the browser.
+pub(super) fn to_browser(headers: &mut HeaderMap, route: &Route) {
     drop_hop_by_hop(headers);
     for name in ORIGIN_WIDE {
         headers.remove(name);
     }
-    if headers.get_all(SET_COOKIE).iter().any(|cookie| is_agent_cookie(cookie.as_bytes())) {
-        let kept: Vec<_> =
-            headers.get_all(SET_COOKIE).iter().filter(|cookie| !is_agent_cookie(cookie.as_bytes())).cloned().collect();
-        headers.remove(SET_COOKIE);
-        for cookie in kept {
-            headers.append(SET_COOKIE, cookie);
+    if !headers.contains_key(SET_COOKIE) {
+        return;
+    }
+    let fit = |cookie: &HeaderValue| match is_agent_cookie(cookie.as_bytes()) {
+        true => None,
+        false if route.confined => Some(narrowed(cookie, &route.base_path)),
+        false => Some(cookie.clone()),
+    };
+    let kept: Vec<_> = headers.get_all(SET_COOKIE).iter().filter_map(fit).collect();
+    headers.remove(SET_COOKIE);
+    for cookie in kept {
+        headers.append(SET_COOKIE, cookie);
+    }
+}
+
+/// A cookie that goes only to this app: without Domain, and with no Path outside of `base_path`. One without a Path is
+/// for the folder of the request that set it, which is the app's.
+fn narrowed(cookie: &HeaderValue, base_path: &str) -> HeaderValue {
+    let mut attributes = cookie.as_bytes().split(|byte| *byte == b';');
+    let mut narrowed = attributes.next().unwrap_or(b"").to_vec();
+    for attribute in attributes {
+        let end = attribute.iter().position(|byte| *byte == b'=').unwrap_or(attribute.len());
+        let (name, value) = (attribute[..end].trim_ascii(), attribute.get(end + 1..).unwrap_or(b"").trim_ascii());
+        if name.eq_ignore_ascii_case(b"domain") {
+            continue;
+        }
+        narrowed.push(b';');
+        if name.eq_ignore_ascii_case(b"path") && !is_below(value, base_path.as_bytes()) {
+            narrowed.extend_from_slice(b" Path=");
+            narrowed.extend_from_slice(base_path.as_bytes());
+        } else {
+            narrowed.extend_from_slice(attribute);
         }
     }
+    // Made of parts of a value and of a path, so it is a value.
+    HeaderValue::from_bytes(&narrowed).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+/// A cookie's path is matched as it is written, by whole segments: `/app` is `/app/` and what is below.
+fn is_below(path: &[u8], base_path: &[u8]) -> bool {
+    path.starts_with(base_path) || base_path.strip_suffix(b"/").is_some_and(|base| !base.is_empty() && path == base)
 }
 
 /// Headers that end at this hop (RFC 9110, 7.6.1): Connection, those that it names, and the known ones.
@@ -74,11 +107,25 @@ fn drop_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// Beginnings and whole names of headers by which proxies tell where a request came from and what it was; many servers
+/// (Jupyter's too, which we have told to trust ours) take them for the truth.
+const CLAIM_PREFIXES: [&str; 4] = ["x-forwarded", "x-original-", "x-rewrite-", "x-space-"];
+const CLAIMS: [&str; 8] = [
+    "forwarded",
+    "front-end-https",
+    "true-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-real-ip",
+    "x-scheme",
+    "x-url-scheme",
+];
+
 /// What a client says about where it comes from, however spelt: many servers read `_` as `-`.
 fn drop_claims(headers: &mut HeaderMap) {
     let is_claim = |name: &str| {
         let name = name.replace('_', "-");
-        name.starts_with("x-forwarded-") || name.starts_with("x-space-") || name == "x-real-ip" || name == "forwarded"
+        CLAIMS.contains(&&*name) || CLAIM_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
     };
     let claims: Vec<_> = headers.keys().filter(|name| is_claim(name.as_str())).cloned().collect();
     for name in claims {
@@ -195,7 +242,15 @@ mod tests {
                 "x-forwarded-host: evil.example",
                 "x-forwarded-prefix: /evil",
                 "x-forwarded-user: root",
+                "x-forwarded: for=10.0.0.1",
                 "x-real-ip: 10.0.0.1",
+                "X_Real_IP: 10.0.0.1",
+                "X-Scheme: https",
+                "x_scheme: https",
+                "x-original-url: /admin",
+                "X-Original_Host: evil.example",
+                "x-rewrite-url: /admin",
+                "x-client-ip: 10.0.0.1",
                 "forwarded: for=10.0.0.1",
                 "X_Space-User: root",
             ],
@@ -246,7 +301,7 @@ mod tests {
             "connection: close",
             "content-type: text/plain",
         ]);
-        to_browser(&mut headers);
+        to_browser(&mut headers, &route("default", "/jupyterlab/default/"));
         assert_eq!(
             lines(&headers),
             [
@@ -255,5 +310,34 @@ mod tests {
                 "set-cookie: username=alice"
             ]
         );
+    }
+
+    fn check_cookie(base_path: &str, before: &str, after: &str) {
+        let mut headers = map(&["set-cookie: other=1; Path=/", &format!("set-cookie: {before}")]);
+        to_browser(&mut headers, &Route { confined: true, ..route("dashboard", base_path) });
+        let expected = [format!("set-cookie: {after}"), format!("set-cookie: other=1; Path={base_path}")];
+        let mut lines = lines(&headers);
+        lines.sort_by_key(|line| line.contains("other"));
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn the_cookies_of_any_app_stay_below_its_base_path() {
+        for (before, after) in [
+            ("a=1", "a=1"),
+            ("a=1; Path=/", "a=1; Path=/app/"),
+            ("a=/; path = / ; HttpOnly", "a=/; Path=/app/; HttpOnly"),
+            ("a=1; Path=/app; Secure", "a=1; Path=/app; Secure"),
+            ("a=1; PATH=/app/x", "a=1; PATH=/app/x"),
+            ("a=1; Path=/application/", "a=1; Path=/app/"),
+            ("a=1; Path=/jupyterlab/default/; Path=/app/", "a=1; Path=/app/; Path=/app/"),
+            ("a=1; Path=; Path", "a=1; Path=/app/; Path=/app/"),
+            ("a=1; Domain=example.com; Max-Age=5", "a=1; Max-Age=5"),
+            ("a=1;domain=.example.com;Path=/", "a=1; Path=/app/"),
+            ("a=\"x; Path=/; SameSite=Lax", "a=\"x; Path=/app/; SameSite=Lax"),
+        ] {
+            check_cookie("/app/", before, after);
+        }
+        check_cookie("/", "a=1; Path=/x; Domain=b", "a=1; Path=/x");
     }
 }

@@ -74,8 +74,8 @@ pub(super) async fn answer(visit: &Visit, request: Request<Incoming>) -> Respons
     let nth = visit.served.fetch_add(1, Ordering::Relaxed) + 1;
     if visit.ambiguous.reaches(nth) {
         return answer::bad(
-            "the request can be read in two ways (both Content-Length and Transfer-Encoding, more than one of them, or \
-             # in the target): send it in one",
+            "the request can be read in two ways (both Content-Length and Transfer-Encoding, more than one of them, a \
+             value that is not plain digits or \"chunked\", or # in the target): send it in one",
         );
     }
     let chunked = request.headers().contains_key(TRANSFER_ENCODING);

@@ -15,6 +15,7 @@ pub(super) fn route(app: &str, base_path: &str) -> Route {
         strip_base_path: false,
         upstream: Upstream::Unix("/nonexistent".into()),
         uid: 0,
+        confined: false,
         state: RouteState::Ready,
     }
 }

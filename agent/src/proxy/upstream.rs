@@ -5,11 +5,12 @@
 //! the beginning of another.
 
 use crate::model::route::{Door, Route, RouteState, Upstream as Target};
+use crate::sys::peer;
 use bytes::Bytes;
 use http_body_util::{Either, Empty};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use std::fmt;
 use std::io;
@@ -41,6 +42,7 @@ pub(super) enum Error {
     Stranger {
         uid: u32,
         expected: u32,
+        at: Target,
     },
     /// The connection ended, or what came over it is not HTTP.
     Broken(hyper::Error),
@@ -73,21 +75,23 @@ pub(super) async fn connect(route: &Route) -> Result<Upstream, Error> {
 }
 
 async fn dial(route: &Route) -> Result<Stream, Error> {
-    match &route.upstream {
+    let (stream, uid) = match &route.upstream {
         Target::Port(port) => {
             let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).await.map_err(Error::Connect)?;
             stream.set_nodelay(true).map_err(Error::Connect)?;
-            Ok(Stream::Tcp(stream))
+            let uid = peer::uid(&stream).await.map_err(Error::Connect)?;
+            (Stream::Tcp(stream), uid)
         }
         Target::Unix(path) => {
             let stream = UnixStream::connect(path).await.map_err(Error::Connect)?;
             let uid = stream.peer_cred().map_err(Error::Connect)?.uid();
-            if uid != route.uid {
-                return Err(Error::Stranger { uid, expected: route.uid });
-            }
-            Ok(Stream::Unix(stream))
+            (Stream::Unix(stream), uid)
         }
+    };
+    if uid != route.uid {
+        return Err(Error::Stranger { uid, expected: route.uid, at: route.upstream.clone() });
     }
+    Ok(stream)
 }
 
 impl Upstream {
@@ -156,10 +160,11 @@ impl Pool {
         route: &Route,
         mut request: Request<ToApp>,
     ) -> Result<Response<AppBody>, Error> {
+        let home = may_return(&request).then(|| (self.clone(), Place::of(route)));
         if let Some(mut upstream) = self.take(route) {
             let spare = copy(&request);
             match upstream.sender.try_send_request(request).await {
-                Ok(response) => return Ok(self.lend(route, upstream, response)),
+                Ok(response) => return Ok(lend(upstream, response, home)),
                 Err(mut error) => match error.take_message().or(spare) {
                     Some(again) => request = again,
                     None => return Err(Error::Broken(error.into_error())),
@@ -168,13 +173,22 @@ impl Pool {
         }
         let mut upstream = connect(route).await?;
         let response = upstream.send(request).await?;
-        Ok(self.lend(route, upstream, response))
+        Ok(lend(upstream, response, home))
     }
+}
 
-    fn lend(self: &Arc<Pool>, route: &Route, upstream: Upstream, response: Response<Incoming>) -> Response<AppBody> {
-        let home = Some((self.clone(), Place::of(route)));
-        response.map(|incoming| AppBody { incoming, upstream: Some(upstream), home, ended: false })
-    }
+/// Where a connection goes once the answer has been read; `None`: nowhere.
+type Home = Option<(Arc<Pool>, Place)>;
+
+fn lend(upstream: Upstream, response: Response<Incoming>, home: Home) -> Response<AppBody> {
+    response.map(|incoming| AppBody { incoming, upstream: Some(upstream), home, ended: false })
+}
+
+/// May the connection carry another request after this one? Many apps don't read a body where none is usual, and would
+/// take it for the next request, whose answer somebody else would get.
+fn may_return(request: &Request<ToApp>) -> bool {
+    let usual = matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH);
+    usual || matches!(request.body(), Either::Right(_))
 }
 
 /// The same request once more, if asking twice is the same as asking once and it has no body.
@@ -194,8 +208,7 @@ fn copy(request: &Request<ToApp>) -> Option<Request<ToApp>> {
 pub(super) struct AppBody {
     incoming: Incoming,
     upstream: Option<Upstream>,
-    /// Where the connection goes once the answer has been read; `None`: nowhere.
-    home: Option<(Arc<Pool>, Place)>,
+    home: Home,
     ended: bool,
 }
 
@@ -308,9 +321,14 @@ impl fmt::Display for Error {
             }
             Error::Connect(error) => write!(f, "it can not be reached ({})", error.kind()),
             Error::ConnectTimeout => f.write_str("it accepts no connection within 5 s"),
-            Error::Stranger { uid, expected } => {
+            Error::Stranger { uid, expected, at: Target::Unix(_) } => {
                 write!(f, "uid {uid} listens on its socket, where uid {expected} should")
             }
+            Error::Stranger { uid, expected, at: Target::Port(port) } => write!(
+                f,
+                "uid {uid} listens on its port {port}, where uid {expected} should; end that program, or give the app \
+                 another port"
+            ),
             Error::Broken(error) if error.is_parse() => f.write_str("what it answers is not HTTP"),
             Error::Broken(_) => f.write_str("it closed the connection without an answer"),
         }

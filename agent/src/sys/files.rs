@@ -4,12 +4,13 @@
 //! What is made or handed over here is made by name in a folder that only this process's user can write to, and from
 //! then on meant by its descriptor: a link that somebody places in between is refused and not followed.
 
+use crate::model::child::Account;
 use nix::fcntl::OFlag;
-use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// Makes the folder, or takes one that is there if it is this process's user's own, and gives it the mode, whatever the
 /// umask.
@@ -91,6 +92,62 @@ pub fn on_path(program: &str, path: Option<&impl AsRef<OsStr>>) -> Vec<PathBuf> 
     folders.filter(|folder| folder.is_absolute()).map(|folder| folder.join(program)).collect()
 }
 
+/// Could this account execute the file: may it search every folder on the way, links included, and execute what is at the
+/// end? By the mode bits alone, as somebody who sees more (root) can look at them; other means to grant rights (ACLs) are
+/// not known here. The path is absolute. Blocks for a few `stat`s.
+pub fn executable_by(path: &Path, account: &Account) -> bool {
+    let (mut at, mut links) = (PathBuf::from("/"), 0);
+    let mut to_go: Vec<OsString> = parts(path);
+    while let Some(part) = to_go.pop() {
+        let searchable = fs::symlink_metadata(&at).is_ok_and(|folder| folder.is_dir() && may_execute(&folder, account));
+        if !searchable {
+            return false;
+        }
+        if part == ".." {
+            at.pop();
+            continue;
+        }
+        let next = at.join(&part);
+        match fs::read_link(&next) {
+            Ok(target) if links < LINKS => {
+                links += 1;
+                to_go.extend(parts(&target));
+                if target.is_absolute() {
+                    at = PathBuf::from("/");
+                }
+            }
+            Ok(_) => return false,
+            // No link, or not there.
+            Err(_) => at = next,
+        }
+    }
+    fs::symlink_metadata(&at).is_ok_and(|file| file.is_file() && may_execute(&file, account))
+}
+
+/// As many as the kernel follows.
+const LINKS: u32 = 40;
+
+/// The names in a path, the last first.
+fn parts(path: &Path) -> Vec<OsString> {
+    let names = path.components().rev().filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir));
+    names.map(|part| part.as_os_str().to_owned()).collect()
+}
+
+fn may_execute(about: &Metadata, account: &Account) -> bool {
+    execute_bit(about.mode(), (about.uid(), about.gid()), account)
+}
+
+/// The first class that fits decides, also if a later one would allow more (path_resolution(7)). `owner`: uid and gid.
+fn execute_bit(mode: u32, owner: (u32, u32), account: &Account) -> bool {
+    let bit = match owner {
+        _ if account.uid == 0 => 0o111,
+        (uid, _) if uid == account.uid => 0o100,
+        (_, gid) if gid == account.gid || account.groups.contains(&gid) => 0o010,
+        _ => 0o001,
+    };
+    mode & bit != 0
+}
+
 /// Writes everything of the file system that holds `path` to its disk: after a power cut, what was written before this
 /// call is there.
 pub fn sync_filesystem(path: &Path) -> io::Result<()> {
@@ -106,5 +163,71 @@ mod tests {
         let expected = ["/usr/bin/git", "/bin/git"].map(PathBuf::from);
         assert_eq!(on_path("git", Some(&"/usr/bin:relative::/bin")), expected);
         assert!(on_path("git", None::<&String>).is_empty());
+    }
+
+    fn account(uid: u32, gid: u32, groups: &[u32]) -> Account {
+        let (home, shell) = (PathBuf::from("/"), PathBuf::from("/bin/sh"));
+        Account { name: "alice".into(), uid, gid, groups: groups.to_vec(), home, shell }
+    }
+
+    #[test]
+    fn the_first_class_that_fits_decides_who_may_execute() {
+        for (mode, owner, who, expected) in [
+            (0o700, (5, 6), account(5, 9, &[]), true),
+            (0o077, (5, 6), account(5, 6, &[6]), false),
+            (0o010, (5, 6), account(7, 6, &[]), true),
+            (0o010, (5, 6), account(7, 8, &[9, 6]), true),
+            (0o101, (5, 6), account(7, 8, &[6]), false),
+            (0o110, (5, 6), account(7, 8, &[9]), false),
+            (0o001, (5, 6), account(7, 8, &[9]), true),
+            (0o666, (5, 6), account(0, 0, &[]), false),
+            (0o010, (5, 6), account(0, 0, &[]), true),
+        ] {
+            assert_eq!(execute_bit(mode, owner, &who), expected, "{mode:o} {owner:?} {who:?}");
+        }
+    }
+
+    #[test]
+    fn a_program_counts_only_if_the_whole_way_to_it_is_open() {
+        let top = std::env::temp_dir().join(format!("space-agent-test-reach-{}", std::process::id()));
+        let (open, closed) = (top.join("open"), top.join("closed"));
+        for (folder, mode) in [(&top, 0o755), (&open, 0o755), (&closed, 0o700)] {
+            fs::create_dir(folder).unwrap();
+            fs::set_permissions(folder, Permissions::from_mode(mode)).unwrap();
+        }
+        for (file, mode) in [(open.join("all"), 0o755), (open.join("own"), 0o700), (closed.join("all"), 0o755)] {
+            write_new(&file, b"", mode).unwrap();
+        }
+        let link = |target: &str, name: &str| std::os::unix::fs::symlink(target, open.join(name)).unwrap();
+        link("all", "to-all");
+        link("../open/./all", "around");
+        link("../closed/all", "into-closed");
+        link(closed.join("back").to_str().unwrap(), "through-closed");
+        std::os::unix::fs::symlink("../open/all", closed.join("back")).unwrap();
+        link("loop", "loop");
+        link("missing", "nowhere");
+        let stranger = account(64_321, 64_322, &[]);
+        for (name, expected) in [
+            ("open/all", true),
+            ("open/to-all", true),
+            ("open/around", true),
+            ("open/../open/all", true),
+            ("open/own", false),
+            ("open/missing", false),
+            ("open", false),
+            ("open/all/x", false),
+            ("closed/all", false),
+            ("closed/../open/all", false),
+            ("open/into-closed", false),
+            ("open/through-closed", false),
+            ("open/loop", false),
+            ("open/nowhere", false),
+        ] {
+            assert_eq!(executable_by(&top.join(name), &stranger), expected, "{name}");
+        }
+        let about = fs::metadata(&top).unwrap();
+        let owner = account(about.uid(), about.gid(), &[]);
+        assert!(executable_by(&open.join("through-closed"), &owner) && executable_by(&open.join("own"), &owner));
+        fs::remove_dir_all(&top).unwrap();
     }
 }

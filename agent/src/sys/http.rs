@@ -1,10 +1,11 @@
 //! GETs to an app, for the agent's own looks at it: is it ready, what do its kernels do.
 //!
-//! On a unix socket whoever answers must be the app's user, and is asked before a byte is sent: the socket lies where
-//! the user can place anything, also a link to somebody else's socket. One deadline holds for a connection and all that
+//! Whoever answers must be the app's user, and that is looked at before a byte is sent: a socket lies where the user can
+//! place anything, also a link to somebody else's socket, and anybody can listen on a port. One deadline holds for a connection and all that
 //! is asked over it. The front door has connections of its own, which live by other rules.
 
 use crate::model::route::Upstream;
+use crate::sys::peer;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
@@ -113,16 +114,19 @@ async fn connect(upstream: &Upstream, uid: u32, driver: &mut JoinSet<()>) -> Res
     match upstream {
         Upstream::Unix(path) => {
             let stream = UnixStream::connect(path).await.map_err(Error::Unreachable)?;
-            let peer = stream.peer_cred().map_err(Error::Unreachable)?.uid();
-            if peer != uid {
-                return Err(Error::Stranger { uid: peer, expected: uid });
-            }
+            check(stream.peer_cred().map_err(Error::Unreachable)?.uid(), uid)?;
             drive(stream, driver).await
         }
         Upstream::Port(port) => {
-            drive(TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).await.map_err(Error::Unreachable)?, driver).await
+            let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).await.map_err(Error::Unreachable)?;
+            check(peer::uid(&stream).await.map_err(Error::Unreachable)?, uid)?;
+            drive(stream, driver).await
         }
     }
+}
+
+fn check(uid: u32, expected: u32) -> Result<(), Error> {
+    if uid == expected { Ok(()) } else { Err(Error::Stranger { uid, expected }) }
 }
 
 async fn drive<S>(stream: S, driver: &mut JoinSet<()>) -> Result<SendRequest<Empty<Bytes>>, Error>

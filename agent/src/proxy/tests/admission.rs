@@ -32,6 +32,8 @@ async fn a_request_that_can_be_read_in_two_ways_is_refused_and_ends_the_connecti
         "POST /app/ HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
         "POST /app/ HTTP/1.1\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
         "POST /app/ HTTP/1.1\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+        "POST /app/ HTTP/1.1\r\nTransfer-Encoding: chunked\t\r\n\r\n0\r\n\r\n",
+        "POST /app/ HTTP/1.1\r\nTransfer-Encoding:\tchunked\r\n\r\n0\r\n\r\n",
         "POST /app/ HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         "GET /app/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
         "GET /app/ HTTP/1.1\r\n: empty\r\n\r\n",
@@ -248,4 +250,13 @@ async fn an_upload_that_breaks_off_ends_the_connection_to_the_app() {
     app.until("only this").await;
     drop(client);
     assert!(app.drained().await.ends_with("only this"));
+}
+
+#[test]
+fn there_are_as_many_connections_as_descriptors_allow() {
+    for (descriptors, connections) in
+        [(0, 64), (256, 64), (512, 128), (1024, 384), (8448, 4096), (20_000, 4096), (u64::MAX, 4096)]
+    {
+        assert_eq!(crate::proxy::connections(descriptors), connections, "{descriptors}");
+    }
 }

@@ -129,6 +129,39 @@ async fn a_get_survives_an_idle_connection_that_the_app_closes_unheard() {
     }
 }
 
+/// An app that reads no body of a GET takes it for the next request on the connection: nobody may get that answer.
+#[tokio::test]
+async fn a_body_where_none_is_usual_is_nobodys_next_request() {
+    const SMUGGLED: &str = "GET /app/smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let space = Space::open();
+    let listener = space.listen();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut app = Client { stream, read: Vec::new() };
+                while let Some(head) = app.head().await {
+                    let path = head.split(' ').nth(1).unwrap();
+                    if path == "/app/smuggled" {
+                        // Long enough for somebody else's request to come before the answer.
+                        tokio::time::sleep(Duration::from_millis(200)).await;
+                    }
+                    app.send(&ok(path)).await;
+                }
+            });
+        }
+    });
+    for method in ["GET", "HEAD", "OPTIONS", "DELETE"] {
+        let (origin, length) = (space.origin(), SMUGGLED.len());
+        let head = format!("{method} /app/ HTTP/1.1\r\n{origin}\r\nContent-Length: {length}\r\n\r\n{SMUGGLED}");
+        let mut client = space.connect().await;
+        client.send(&space.request(&head)).await;
+        assert!(client.head().await.unwrap().starts_with("HTTP/1.1 200"), "{method}");
+        for _ in 0..3 {
+            assert_eq!(space.ask("GET /app/mine HTTP/1.1").await.body, "/app/mine", "after {method}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_post_is_never_sent_twice() {
     let space = Space::open();
@@ -302,13 +335,18 @@ async fn an_app_may_listen_on_a_port() {
     let port = listener.local_addr().unwrap().port();
     space.change(|door| door.routes[0].upstream = Upstream::Port(port));
     tokio::spawn(async move {
-        let (stream, _) = listener.accept().await.unwrap();
-        let mut app = Client { stream, read: Vec::new() };
-        app.head().await;
-        app.send(&ok("by port")).await;
-        app.more().await;
+        while let Ok((stream, _)) = listener.accept().await {
+            let mut app = Client { stream, read: Vec::new() };
+            app.head().await;
+            app.send(&ok("by port")).await;
+            app.more().await;
+        }
     });
     assert_eq!(space.ask("GET /app/ HTTP/1.1").await.body, "by port");
+    space.change(|door| door.routes[0].uid += 1);
+    let refused = space.ask("GET /app/ HTTP/1.1").await;
+    assert_eq!(refused.status, 502);
+    assert!(refused.body.contains(&format!("listens on its port {port}, where uid")), "{refused:?}");
 }
 
 #[tokio::test]

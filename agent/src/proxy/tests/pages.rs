@@ -98,6 +98,33 @@ async fn a_new_viewer_gets_the_last_three_hundred_lines() {
 }
 
 #[tokio::test]
+async fn a_viewer_too_many_is_told_so_until_another_leaves() {
+    let space = Space::open();
+    let mut viewers = Vec::new();
+    for _ in 0..64 {
+        let mut viewer = space.connect().await;
+        viewer.send(&space.request("GET /_space/events HTTP/1.1")).await;
+        viewer.until("event: status").await;
+        viewers.push(viewer);
+    }
+    let answer = space.ask("GET /_space/events HTTP/1.1").await;
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
+    assert_eq!(answer.body, "64 pages look at this space already: close one of them\n");
+    viewers.pop();
+    let mut next = space.connect().await;
+    let comes_in = async {
+        loop {
+            next.send(&space.request("GET /_space/events HTTP/1.1")).await;
+            if next.head().await.unwrap().starts_with("HTTP/1.1 200") {
+                break;
+            }
+            next.exactly(answer.body.len()).await;
+        }
+    };
+    timeout(Duration::from_secs(5), comes_in).await.expect("its place is free");
+}
+
+#[tokio::test]
 async fn keep_working_takes_a_lease_within_what_the_space_allows() {
     let space = Space::open();
     let keep = async |body: &str| {
