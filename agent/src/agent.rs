@@ -18,11 +18,11 @@ mod snapshot;
 
 use crate::cli::{AgentArgs, LogFormat, RunArgs};
 use crate::process;
-use crate::sys::link;
 use crate::sys::memory_file::MemoryFile;
+use crate::sys::{link, signals};
 use snapshot::Snapshot;
 use std::fmt;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::os::fd::OwnedFd;
 
 /// Exit codes of `run` that a start can end with.
@@ -53,19 +53,36 @@ pub fn run(args: &AgentArgs) -> u8 {
     log(args.run.log);
     let init = link::inherited(args.init_fd)
         .map_err(|error| refusal(BOOT_FAILED, format!("only init starts the agent: {error}")));
-    match init.and_then(|init| start(&args.run, init)) {
-        Ok(code) => code,
-        Err(refusal) => {
-            eprintln!("space-agent: {refusal}");
-            refusal.code
-        }
+    let own = signals::ignore_terminal_stop().and_then(|()| signals::forbid_inspection());
+    if let Err(error) = own {
+        tracing::warn!(%error, "cannot protect the agent from its terminal or its neighbours");
     }
+    let run = |init| if args.clean_up { clean_up(init) } else { start(&args.run, init) };
+    init.and_then(run).unwrap_or_else(|refusal| {
+        // Nobody may read it any more.
+        let _ = writeln!(std::io::stderr(), "space-agent: {refusal}");
+        refusal.code
+    })
+}
+
+/// After too many crashes: what the state names is ended and removed, whatever made the agent crash.
+fn clean_up(init: OwnedFd) -> Result<u8, Refusal> {
+    let failed = |error: std::io::Error| refusal(CRASHED, format!("cannot clean up: {error}"));
+    let attached = process::attach(init).map_err(failed)?;
+    let (_, state) = MemoryFile::open(&attached.state).map_err(failed)?;
+    if let Some(snapshot) = state.and_then(|state| Snapshot::read(&state)) {
+        leftovers::end_own(&snapshot.place, &snapshot.space.facts.boot);
+        snapshot.place.clean();
+    }
+    Ok(0)
 }
 
 /// To standard error: lines for people, or one JSON object each.
 fn log(format: LogFormat) {
     let level = tracing_subscriber::EnvFilter::try_from_env("SPACE_AGENT_LOG").unwrap_or_else(|_| "info".into());
     let log = tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).with_target(false);
+    // A log that nobody reads any more must not end the agent.
+    let log = log.log_internal_errors(false);
     // An error means that a log is there already, which only a test can bring about.
     let _ = match format {
         LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).try_init(),

@@ -13,7 +13,7 @@ mod children;
 
 use crate::model::child::Exit;
 use crate::sys::link::{self, ToAgent, ToInit};
-use crate::sys::{clock, memory_file};
+use crate::sys::{clock, memory_file, signals};
 use agent_process::{AgentProcess, Fate};
 use children::Children;
 use nix::errno::Errno;
@@ -38,6 +38,7 @@ pub struct AgentCommand {
 /// Runs until the space has ended; returns the exit code of `run`.
 pub fn run(command: AgentCommand) -> io::Result<u8> {
     prctl::set_child_subreaper(true)?;
+    signals::forbid_inspection()?;
     let signals = block_signals()?;
     let mut init = Init {
         agent: AgentProcess::new(command)?,
@@ -64,8 +65,13 @@ struct Init {
 
 fn block_signals() -> io::Result<SignalFd> {
     let mut set = SigSet::empty();
-    for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP] {
-        set.add(signal);
+    set.add(Signal::SIGCHLD);
+    set.add(Signal::SIGTERM);
+    // What is blocked and read is no longer ignored, so what `nohup` and the like want ignored stays out.
+    for signal in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP] {
+        if !signals::is_ignored(signal) {
+            set.add(signal);
+        }
     }
     set.thread_block()?;
     Ok(SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?)

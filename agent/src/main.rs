@@ -5,6 +5,7 @@ use space_agent::cli::{self, Parsed};
 use space_agent::init::{self, AgentCommand};
 use space_agent::{agent, setup};
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -13,12 +14,13 @@ fn main() -> ExitCode {
         Ok(Parsed::Agent(args)) => agent::run(&args),
         Ok(Parsed::Step { folder }) => setup::worker::main(&folder),
         Ok(Parsed::Client(command)) => cli::client(command),
+        // Whoever asked may have closed its ear already: `… | head`.
         Err((message, 0)) => {
-            println!("{message}");
+            let _ = writeln!(io::stdout(), "{message}");
             0
         }
         Err((message, code)) => {
-            eprintln!("{message}");
+            let _ = writeln!(io::stderr(), "{message}");
             code
         }
     })
@@ -27,7 +29,7 @@ fn main() -> ExitCode {
 fn run(args: &cli::RunArgs) -> u8 {
     let ended = std::env::current_exe().and_then(|binary| init::run(AgentCommand { binary, args: agent_args(args) }));
     ended.unwrap_or_else(|error| {
-        eprintln!("space-agent: cannot start: {error}");
+        let _ = writeln!(io::stderr(), "space-agent: cannot start: {error}");
         1
     })
 }

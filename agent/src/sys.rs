@@ -12,6 +12,7 @@ pub mod keys;
 pub mod link;
 pub mod lock;
 pub mod memory_file;
+pub mod signals;
 pub mod spawn;
 pub mod stop;
 pub mod tree;

@@ -3,6 +3,7 @@
 use super::effects::Workshop;
 use super::leftovers;
 use super::place::Place;
+use super::requests::StopWish;
 use super::snapshot::Snapshot;
 use crate::activity::Watched;
 use crate::model::app::State;
@@ -54,8 +55,16 @@ pub(super) struct Outbox {
 #[derive(Debug)]
 pub(super) enum Done {
     Command(Command),
-    StepOver { child: String, outcome: StepOutcome },
-    AppOver { child: String, exit: Exit },
+    StepOver {
+        child: String,
+        outcome: StepOutcome,
+    },
+    AppOver {
+        child: String,
+        exit: Exit,
+    },
+    /// Whoever asked for a stop has waited long enough for a look.
+    LookedLongEnough,
 }
 
 /// Why the loop ended.
@@ -82,6 +91,9 @@ pub(super) struct Hall {
     /// Ended children whose end is not stored yet.
     pub(super) unstored: Vec<String>,
     pub(super) end: Option<u8>,
+    pub(super) stops: u32,
+    /// Wishes to stop that wait for a fresh look.
+    pub(super) wishes: Vec<StopWish>,
 }
 
 struct Signals {
@@ -100,9 +112,7 @@ impl Hall {
         let mut signals =
             Signals { term: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
         self.happen(known.map_or(Event::Tick, |known| Event::Resumed { known }))?;
-        if stops_asked > 0 {
-            self.happen(by_signal())?;
-        }
+        self.stop_asked(stops_asked)?;
         let mut looked = clock::monotonic();
         let commands = self.outbox.commands.clone();
         loop {
@@ -115,9 +125,12 @@ impl Hall {
             // Every arm is cancel-safe: channels, signals and join sets lose nothing, timers are made anew.
             tokio::select! {
                 Some(news) = inbox.news.recv() => if self.news(news)? { return Ok(End::InitGone) },
-                Some(request) = inbox.control.recv() => self.control(request).await?,
-                Some(request) = inbox.proxy.recv() => self.proxy(request).await?,
-                Some(reading) = inbox.readings.recv() => self.happen(Event::Seen(reading))?,
+                Some(request) = inbox.control.recv() => self.control(request)?,
+                Some(request) = inbox.proxy.recv() => self.proxy(request)?,
+                Some(reading) = inbox.readings.recv() => {
+                    self.happen(Event::Seen(reading))?;
+                    self.decide_stops()?;
+                }
                 Some(done) = self.tasks.join_next() => self.done(done.map_err(io::Error::other)?)?,
                 Ok(permit) = commands.reserve(), if !self.pending.is_empty() => {
                     permit.send(self.pending.pop_front().expect("it was not empty, and only this loop takes from it"));
@@ -141,7 +154,7 @@ impl Hall {
         }
     }
 
-    fn init_is_gone(&self) -> bool {
+    pub(super) fn init_is_gone(&self) -> bool {
         i32::try_from(std::os::unix::process::parent_id()) != Ok(self.agent.init_pid)
     }
 
@@ -152,7 +165,7 @@ impl Hall {
         Some(tenth.clamp(Duration::from_secs(1), LONGEST_TICK))
     }
 
-    fn look(&self) {
+    pub(super) fn look(&self) {
         self.outbox.ticks.send_modify(|tick| *tick += 1);
     }
 
@@ -161,12 +174,21 @@ impl Hall {
         match news {
             News::Started { child, pid } => self.happen(Event::Started { child, pid })?,
             News::Ready { child } => self.happen(Event::AppReady { child })?,
-            News::StopAsked { .. } => self.happen(by_signal())?,
+            News::StopAsked { times } => self.stop_asked(times)?,
             News::TreeEnded => self.happen(Event::TreeEnded)?,
             News::InitGone => return Ok(true),
             News::Ended { child, exit, last_line } => self.ended(child, exit, last_line)?,
         }
         Ok(false)
+    }
+
+    /// init counts: an agent that follows a crashed one is told again what that one had heard.
+    fn stop_asked(&mut self, times: u32) -> io::Result<()> {
+        while self.stops < times {
+            self.stops += 1;
+            self.happen(by_signal())?;
+        }
+        Ok(())
     }
 
     fn ended(&mut self, child: String, exit: Exit, last_line: Option<String>) -> io::Result<()> {
@@ -197,6 +219,7 @@ impl Hall {
                 self.unstored.push(child.clone());
                 self.happen(Event::StepEnded { child, outcome })
             }
+            Done::LookedLongEnough => self.decide_stops(),
             Done::AppOver { child, exit } => self.happen(Event::AppEnded { child, exit, last_line: None }),
         }
     }
@@ -240,7 +263,7 @@ impl Hall {
     }
 
     fn save(&mut self) -> io::Result<()> {
-        let bytes = Snapshot::new(self.space.clone(), self.place.clone()).bytes()?;
+        let bytes = Snapshot::new(self.space.clone(), self.place.clone(), self.stops).bytes()?;
         self.memory.save(&bytes)
     }
 

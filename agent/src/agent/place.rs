@@ -3,12 +3,13 @@
 use crate::apps;
 use crate::model::child::Account;
 use crate::model::folders;
-use crate::sys::files;
 use crate::sys::keys::Key;
+use crate::sys::{files, helper};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -133,10 +134,14 @@ pub(super) fn write_jupyter_config(place: &Place) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the home if it is not there; a home that is there stays as it is.
+/// Makes the home if it is not there; a home that is there stays as it is. Where somebody else than root could exchange a
+/// folder on the way, a root agent makes nothing itself: the account does, with its own rights.
 pub(super) fn make_home(home: &Path, account: &Account) -> io::Result<()> {
     if fs::metadata(home).is_ok_and(|metadata| metadata.is_dir()) {
         return Ok(());
+    }
+    if crate::sys::account::own().0 == 0 && account.uid != 0 && !roots_alone(home) {
+        return make_as(home, account);
     }
     if let Some(parent) = home.parent() {
         DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
@@ -144,6 +149,24 @@ pub(super) fn make_home(home: &Path, account: &Account) -> io::Result<()> {
     // Not recursive: what somebody has put there meanwhile is not ours to give away.
     DirBuilder::new().mode(0o755).create(home)?;
     files::hand_over_folder(home, account.uid, account.gid)
+}
+
+/// Only root can exchange a folder on the way: each is root's, and either nobody else may write to it, or it is sticky and
+/// what the way takes in it is there and root's.
+fn roots_alone(home: &Path) -> bool {
+    let way: Vec<&Path> = home.ancestors().collect();
+    way.windows(2).all(|pair| match fs::symlink_metadata(pair[1]) {
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+        Ok(folder) if folder.uid() != 0 => false,
+        Ok(folder) if folder.is_symlink() || folder.mode() & 0o022 == 0 => true,
+        Ok(folder) => folder.mode() & 0o1000 != 0 && fs::symlink_metadata(pair[0]).is_ok_and(|next| next.uid() == 0),
+    })
+}
+
+fn make_as(home: &Path, account: &Account) -> io::Result<()> {
+    let made = helper::command("mkdir").arg("-p").arg("--").arg(home).uid(account.uid).gid(account.gid).output()?;
+    let said = String::from_utf8_lossy(&made.stderr).trim().to_owned();
+    if made.status.success() { Ok(()) } else { Err(io::Error::other(format!("as the user {}: {said}", account.name))) }
 }
 
 /// Where logs go: never to the volume.
@@ -236,7 +259,15 @@ mod tests {
         let (home, target) = (run.join("homes/alice"), run.join("target"));
         make_home(&home, &account).unwrap();
         assert_eq!((about(&home), about(&run.join("homes")).0), ((64_321, 0o755), 0));
-        fs::remove_dir(&home).unwrap();
+        // In a folder of the user's it is the user who makes it: a link to a place of root's leads nowhere.
+        make_home(&home.join("work/deep"), &account).unwrap();
+        assert_eq!(about(&home.join("work/deep")).0, 64_321);
+        fs::create_dir(&target).unwrap();
+        symlink(&target, home.join("away")).unwrap();
+        assert!(make_home(&home.join("away/home"), &account).unwrap_err().to_string().contains("as the user"));
+        assert_eq!(fs::read_dir(&target).unwrap().count(), 0);
+        fs::remove_dir(&target).unwrap();
+        fs::remove_dir_all(&home).unwrap();
         symlink(&target, &home).unwrap();
         assert_eq!(make_home(&home, &account).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert!(!target.exists());

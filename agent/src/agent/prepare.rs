@@ -99,7 +99,7 @@ impl Plan {
         for warning in self.warnings {
             space.warn(warning);
         }
-        Ok((Snapshot::new(space, place), doors))
+        Ok((Snapshot::new(space, place, 0), doors))
     }
 }
 

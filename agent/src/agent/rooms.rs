@@ -17,7 +17,7 @@ use crate::sys::stop::{Stop, StopSwitch, stop};
 use crate::{activity, control, proxy};
 use space_lifecycle::SignIn;
 use std::collections::VecDeque;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -78,7 +78,7 @@ async fn live(
     resumed: bool,
 ) -> io::Result<End> {
     let now = clock::now();
-    let Snapshot { space, place, .. } = snapshot;
+    let Snapshot { space, place, stops, .. } = snapshot;
     let workshop = Workshop::new(space.spec.clone(), place.clone(), &space.facts.boot);
     let agent = AgentStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -131,6 +131,8 @@ async fn live(
         agent,
         tasks: JoinSet::new(),
         pending: VecDeque::new(),
+        stops,
+        wishes: Vec::new(),
         unstored: Vec::new(),
         end: None,
     };
@@ -144,7 +146,11 @@ async fn live(
         greet(args, &hall);
     }
     let inbox = Inbox { news, readings, control: control_receiver, proxy: proxy_receiver, broken };
-    let end = hall.run(inbox, known, attached.stops_asked).await?;
+    let end = match hall.run(inbox, known, attached.stops_asked).await {
+        // Whatever was noticed first, this is the reason.
+        Err(_) if hall.init_is_gone() => End::InitGone,
+        end => end?,
+    };
     match end {
         End::Space(_) => tokio::time::sleep(LAST_WORD).await,
         End::InitGone => hall.end_own(),
@@ -164,11 +170,16 @@ fn greet(args: &RunArgs, hall: &Hall) {
     let signed = hall.space.spec.front_door.sign_in == SignIn::Token;
     let link = if signed { hall.link(None, FIRST_LINK) } else { hall.space.url() };
     match (args.print_link, io::stdout().is_terminal()) {
-        (true, _) => println!("{link}"),
-        (false, true) => println!("\n    Open {link}\n"),
+        (true, _) => say(&link),
+        (false, true) => say(&format!("\n    Open {link}\n")),
         (false, false) if signed => tracing::info!("for a sign-in link: space-agent sign-in --space {}", facts.name),
         (false, false) => tracing::info!("open {link}"),
     }
+}
+
+/// To standard output, if somebody reads it.
+fn say(text: &str) {
+    let _ = writeln!(io::stdout(), "{text}");
 }
 
 fn front_door(

@@ -11,11 +11,13 @@ pub(super) struct Snapshot {
     version: u32,
     pub(super) space: Space,
     pub(super) place: Place,
+    /// How many of the signals that ask to stop, as init counts them, the state has taken in.
+    pub(super) stops: u32,
 }
 
 impl Snapshot {
-    pub(super) fn new(space: Space, place: Place) -> Snapshot {
-        Snapshot { version: VERSION, space, place }
+    pub(super) fn new(space: Space, place: Place, stops: u32) -> Snapshot {
+        Snapshot { version: VERSION, space, place, stops }
     }
 
     /// `None` if it is of another form: then the agent begins anew, and ends what init has that nobody knows.

@@ -42,6 +42,9 @@ pub struct AgentArgs {
     /// The agent's end of the socket pair
     #[arg(long, value_name = "N")]
     pub init_fd: i32,
+    /// End what runs and clean up: the agents before have crashed too often
+    #[arg(long)]
+    pub clean_up: bool,
     #[command(flatten)]
     pub run: RunArgs,
 }

@@ -85,7 +85,7 @@ fn init_passes_the_arguments_on_to_the_agent_unchanged() {
         let Ok(Parsed::Run(run)) = typed(&format!("run {line}")) else { panic!("{line}") };
         let head = ["space-agent", "agent", "--init-fd", "7"].map(OsString::from);
         let passed_on = parse(head.into_iter().chain(run.to_args()));
-        assert_eq!(passed_on, Ok(Parsed::Agent(AgentArgs { init_fd: 7, run })), "{line}");
+        assert_eq!(passed_on, Ok(Parsed::Agent(AgentArgs { init_fd: 7, clean_up: false, run })), "{line}");
     }
 }
 

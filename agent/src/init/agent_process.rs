@@ -4,11 +4,11 @@ use super::AgentCommand;
 use crate::model::child::Exit;
 use crate::model::now::Monotonic;
 use crate::sys::link::{self, ToAgent};
-use crate::sys::spawn::{self, Descriptors, Prepared};
+use crate::sys::spawn::{self, Descriptors, Failure, Prepared};
 use nix::sys::signal::Signal;
 use std::collections::VecDeque;
-use std::ffi::NulError;
-use std::io;
+use std::ffi::{CStr, NulError};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
@@ -18,6 +18,9 @@ const CODES: [i32; 7] = [0, 1, 2, 3, 4, 5, 78];
 
 /// The code with which init leaves when the agent crashed too often.
 const CRASHED_TOO_OFTEN: u8 = 5;
+
+/// The argument that makes an agent end what runs, clean up, and leave.
+const CLEAN_UP: &CStr = c"--clean-up";
 
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
@@ -36,14 +39,26 @@ pub(super) struct AgentProcess {
     backoff: Duration,
     max: usize,
     within: Duration,
-    /// Asked to stop while no agent answers: a crash is then the end, not a reason to begin again.
-    gave_up: bool,
+    /// Whether it crashed too often; one last agent then ends what runs, and cleans up.
+    gave_up: GaveUp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum GaveUp {
+    No,
+    Now,
+    CleanerRuns,
 }
 
 #[derive(Debug)]
 enum State {
     Due(Monotonic),
-    Running { pid: i32, since: Monotonic },
+    /// `failure` tells why it never ran, if it didn't.
+    Running {
+        pid: i32,
+        since: Monotonic,
+        failure: Option<OwnedFd>,
+    },
 }
 
 pub(super) enum Fate {
@@ -87,7 +102,7 @@ impl AgentProcess {
             backoff: Duration::ZERO,
             max: 5,
             within: Duration::from_secs(600),
-            gave_up: false,
+            gave_up: GaveUp::No,
         })
     }
 
@@ -145,24 +160,36 @@ impl AgentProcess {
 
     /// Starts the agent if it is time to; the code to leave with if it crashed too often.
     pub(super) fn start_if_due(&mut self, now: Monotonic) -> io::Result<Option<u8>> {
-        if self.gave_up {
-            return Ok(Some(CRASHED_TOO_OFTEN));
-        }
         if !matches!(self.state, State::Due(when) if when <= now) {
             return Ok(None);
+        }
+        match self.gave_up {
+            GaveUp::No => {}
+            GaveUp::Now => {
+                // Behind the program and `agent`, before anything that is a document's name.
+                self.prepared.argv.insert(2, CLEAN_UP.to_owned());
+                self.gave_up = GaveUp::CleanerRuns;
+            }
+            GaveUp::CleanerRuns => return Ok(Some(CRASHED_TOO_OFTEN)),
         }
         let (ours, theirs) = link::pair()?;
         let child = spawn::spawn(&self.prepared, &Descriptors { output: None, third: Some(theirs.as_fd()) })?;
         self.socket = Some(ours);
         self.greeted = false;
         self.starts += 1;
-        self.state = State::Running { pid: child.pid, since: now };
+        self.state = State::Running { pid: child.pid, since: now, failure: Some(child.failure) };
         Ok(None)
     }
 
     pub(super) fn ended(&mut self, exit: &Exit, now: Monotonic) -> Fate {
-        let State::Running { since, .. } = self.state else { return Fate::StartAgain };
+        let State::Running { since, failure, .. } = std::mem::replace(&mut self.state, State::Due(now)) else {
+            return Fate::StartAgain;
+        };
         self.socket = None;
+        if self.gave_up == GaveUp::CleanerRuns {
+            return Fate::Leave(CRASHED_TOO_OFTEN);
+        }
+        self.tell_failure(failure);
         if let Exit::Code(code) = exit
             && CODES.contains(code)
         {
@@ -171,6 +198,13 @@ impl AgentProcess {
         let wait = self.after_crash(since, now);
         self.state = State::Due(now.plus(wait));
         Fate::StartAgain
+    }
+
+    fn tell_failure(&self, failure: Option<OwnedFd>) {
+        let program = self.prepared.program.to_string_lossy();
+        if let Some(Ok(Some(failure))) = failure.map(|failure| Failure::read(&failure, &program, "/")) {
+            say(&format!("the agent could not be started: {}", failure.into_text()));
+        }
     }
 
     /// At once, then after 1 s doubling to 60 s.
@@ -183,18 +217,22 @@ impl AgentProcess {
             self.crashes.pop_front();
         }
         if self.crashes.len() > self.max {
-            self.gave_up = true;
-            eprintln!(
-                "space-agent: the agent crashed {} times within {} s; giving up: the space ends (agent.restart allows {})",
-                self.crashes.len(),
-                self.within.as_secs(),
-                self.max
-            );
+            self.gave_up = GaveUp::Now;
+            let (times, within, max) = (self.crashes.len(), self.within.as_secs(), self.max);
+            say(&format!(
+                "the agent crashed {times} times within {within} s (agent.restart allows {max}); the space ends"
+            ));
+            return Duration::ZERO;
         }
         let wait = self.backoff;
         self.backoff = (self.backoff * 2).clamp(Duration::from_secs(1), LONGEST_BACKOFF);
         wait
     }
+}
+
+/// To standard error, if somebody reads it.
+fn say(message: &str) {
+    let _ = writeln!(io::stderr(), "space-agent: {message}");
 }
 
 #[cfg(test)]
@@ -204,7 +242,7 @@ mod tests {
     fn running() -> AgentProcess {
         let command = AgentCommand { binary: "/bin/true".into(), args: Vec::new() };
         let mut agent = AgentProcess::new(command).unwrap();
-        agent.state = State::Running { pid: 1, since: Monotonic(0) };
+        agent.state = State::Running { pid: 1, since: Monotonic(0), failure: None };
         agent
     }
 
@@ -225,24 +263,28 @@ mod tests {
         let mut agent = running();
         let mut waits = Vec::new();
         for _ in 0..5 {
-            agent.state = State::Running { pid: 1, since: Monotonic(1000) };
+            agent.state = State::Running { pid: 1, since: Monotonic(1000), failure: None };
             agent.ended(&Exit::Signal(9), Monotonic(2000));
             waits.push(agent.due_in(Monotonic(2000)).unwrap().as_secs());
-            assert!(!agent.gave_up);
+            assert_eq!(agent.gave_up, GaveUp::No);
         }
         assert_eq!(waits, [0, 1, 2, 4, 8]);
-        agent.state = State::Running { pid: 1, since: Monotonic(1000) };
+        agent.state = State::Running { pid: 1, since: Monotonic(1000), failure: None };
         agent.ended(&Exit::Signal(9), Monotonic(2000));
-        assert_eq!(agent.start_if_due(Monotonic(2000)).unwrap(), Some(CRASHED_TOO_OFTEN));
+        assert_eq!((agent.gave_up, agent.due_in(Monotonic(2000))), (GaveUp::Now, Some(Duration::ZERO)));
+        agent.gave_up = GaveUp::CleanerRuns;
+        agent.state = State::Running { pid: 1, since: Monotonic(2000), failure: None };
+        let fate = agent.ended(&Exit::Code(0), Monotonic(2100));
+        assert!(matches!(fate, Fate::Leave(CRASHED_TOO_OFTEN)));
     }
 
     #[test]
     fn old_crashes_are_forgotten_and_health_resets_the_backoff() {
         let mut agent = running();
         for minute in 0..20 {
-            agent.state = State::Running { pid: 1, since: Monotonic(minute * 200_000) };
+            agent.state = State::Running { pid: 1, since: Monotonic(minute * 200_000), failure: None };
             agent.ended(&Exit::Signal(11), Monotonic((minute + 1) * 200_000));
-            assert!(!agent.gave_up);
+            assert_eq!(agent.gave_up, GaveUp::No);
             assert_eq!(agent.due_in(Monotonic((minute + 1) * 200_000)), Some(Duration::ZERO));
         }
     }

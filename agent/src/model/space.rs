@@ -200,7 +200,7 @@ impl Space {
         match event {
             Event::Tick => {}
             Event::Resumed { known } => self.resume(&known, now, &mut effects),
-            Event::Started { child, pid } => self.started(&child, pid),
+            Event::Started { child, pid } => self.started(&child, pid, &mut effects),
             Event::StepEnded { child, outcome } => self.step_ended(&child, outcome, now, &mut effects),
             Event::AppEnded { child, exit, last_line } => self.app_ended(&child, &exit, last_line, now),
             Event::OtherEnded { child, exit } => self.other_ended(&child, &exit),
@@ -249,8 +249,14 @@ impl Space {
     }
 
     pub fn verdict(&self, now: &Now) -> Verdict {
-        if let Some((index, _)) = self.apps.iter().enumerate().find(|(_, app)| app.coming()) {
-            return Verdict::Active { because: format!("{} is starting", self.app_facts[index].label) };
+        if let Some(index) = self.apps.iter().position(AppRun::coming) {
+            let waits = self.apps[index].state == super::app::State::Waiting;
+            let because = if waits {
+                "the space is being set up".into()
+            } else {
+                format!("{} is starting", self.app_facts[index].label)
+            };
+            return Verdict::Active { because };
         }
         self.activity.decide(&self.spec.idle, &self.leases, now)
     }
@@ -258,6 +264,11 @@ impl Space {
     /// Names of notebooks whose kernels are busy, for whoever wants to stop the space.
     pub fn busy(&self) -> Vec<String> {
         self.activity.busy().map(str::to_owned).collect()
+    }
+
+    /// Whether every activity source was looked at since `moment`.
+    pub fn looked_since(&self, moment: Monotonic) -> bool {
+        self.activity.looked_since(self.watched().map(|index| self.spec.apps[index].name.as_str()), moment)
     }
 
     /// The apps that are ready and whose kernels are to be watched, by index.
@@ -302,13 +313,16 @@ impl Space {
         }
     }
 
-    fn started(&mut self, child: &str, started: i32) {
+    fn started(&mut self, child: &str, started: i32, effects: &mut Vec<Effect>) {
         use super::app::State;
-        for app in &mut self.apps {
-            if let State::Starting { child: own, pid, .. } | State::Ready { child: own, pid, .. } = &mut app.state
-                && own == child
-            {
-                *pid = Some(started);
+        for (index, app) in self.apps.iter_mut().enumerate() {
+            match &mut app.state {
+                State::Starting { child: own, pid, .. } if own == child => {
+                    *pid = Some(started);
+                    effects.push(Effect::ProbeApp { app: index, child: child.to_owned() });
+                }
+                State::Ready { child: own, pid, .. } if own == child => *pid = Some(started),
+                _ => {}
             }
         }
     }

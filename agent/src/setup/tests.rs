@@ -6,7 +6,7 @@ use std::fs;
 use std::io::BufRead;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -36,6 +36,8 @@ impl Drop for Folder {
 struct Ground {
     folder: Folder,
     context: Context,
+    /// What this one was copied from stays as long as somebody may copy it.
+    _model: Option<Arc<Ground>>,
 }
 
 impl Ground {
@@ -53,7 +55,7 @@ impl Ground {
             env: BTreeMap::from([("PATH".into(), "/usr/bin:/bin".into()), ("HOME".into(), home.display().to_string())]),
             home,
         };
-        Ground { folder, context }
+        Ground { folder, context, _model: None }
     }
 
     fn home(&self, path: &str) -> PathBuf {
@@ -177,6 +179,11 @@ fn step(kind: StepKind) -> Step {
         on_failure: OnFailure::Abort,
         env: BTreeMap::new(),
     }
+}
+
+/// How many rounds of killing: few here, more with SPACE_TEST_ROUNDS.
+fn rounds() -> usize {
+    std::env::var("SPACE_TEST_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
 /// A command that a test needs; its output.

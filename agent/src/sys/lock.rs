@@ -1,10 +1,10 @@
 //! An advisory lock on a file: held as long as any copy of its descriptor is open.
 
 use nix::fcntl::{Flock, FlockArg};
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,7 +14,15 @@ pub fn take(path: &Path, wait: Duration) -> io::Result<Option<OwnedFd>> {
     let mut waited = Duration::ZERO;
     loop {
         // Opened anew each time: its last holder may have removed the file, and a lock on that is nobody's.
-        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+        let file = match OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path) {
+            // Its last holder has removed the folder too.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && waited < wait => {
+                path.parent().map_or(Ok(()), |folder| DirBuilder::new().recursive(true).mode(0o755).create(folder))?;
+                waited += PAUSE;
+                continue;
+            }
+            opened => opened?,
+        };
         // A descriptor of the same open file that outlives the guard below keeps the lock.
         let kept = OwnedFd::from(file.try_clone()?);
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {

@@ -101,8 +101,7 @@ impl Space {
         app.attempts += 1;
         let child = ChildId::App { name: self.spec.apps[index].name.clone(), attempt: app.attempts }.to_string();
         app.state = State::Starting { child: child.clone(), pid: None, since: now, too_slow: false };
-        effects.push(Effect::StartApp { app: index, child: child.clone() });
-        effects.push(Effect::ProbeApp { app: index, child });
+        effects.push(Effect::StartApp { app: index, child });
     }
 
     pub(super) fn app_ready(&mut self, child: &str, now: Now) {
@@ -197,13 +196,10 @@ impl Space {
 
     fn resume_app(&mut self, app: usize, known: impl Fn(&str) -> bool, now: Now, effects: &mut Vec<Effect>) {
         match self.apps[app].state.clone() {
-            State::Starting { child, too_slow, .. } => {
-                if !known(&child) {
-                    effects.push(Effect::StartApp { app, child: child.clone() });
-                } else if too_slow {
-                    effects.push(Effect::EndChild { child: child.clone(), grace: Duration::ZERO });
-                }
-                effects.push(Effect::ProbeApp { app, child });
+            // Of a child that it knows init tells the start once more, and the app is probed again.
+            State::Starting { child, .. } if !known(&child) => effects.push(Effect::StartApp { app, child }),
+            State::Starting { child, too_slow: true, .. } => {
+                effects.push(Effect::EndChild { child, grace: Duration::ZERO });
             }
             // Cannot be: init forgets a child only when its end is stored. If it were, the app would be missing.
             State::Ready { child, .. } if !known(&child) => {

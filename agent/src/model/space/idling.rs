@@ -45,8 +45,7 @@ impl Space {
 
     /// Stops only on fresh evidence: every source was looked at since the moment at which the space was to stop.
     fn stop_for_idleness(&mut self, stops_at: Monotonic, now: Now, effects: &mut Vec<Effect>) {
-        let watched: Vec<&str> = self.watched().map(|index| self.spec.apps[index].name.as_str()).collect();
-        if !self.activity.looked_since(watched.into_iter(), stops_at) {
+        if !self.looked_since(stops_at) {
             return effects.push(Effect::Look);
         }
         match &self.spec.idle.action {
@@ -89,9 +88,19 @@ impl Space {
             return None;
         }
         match self.verdict(now) {
-            Verdict::Idle { stops_at, .. } => stops_at,
+            Verdict::Idle { stops_at, .. } => stops_at.map(|at| at.max(self.notice_ends(now))),
             Verdict::Active { .. } | Verdict::Unknown { .. } => None,
         }
+    }
+
+    /// Nobody is stopped without the whole notice, however long ago the end would have been: a source that could not be
+    /// read may have hidden it, or the agent was away.
+    fn notice_ends(&self, now: &Now) -> Monotonic {
+        let begins = match self.phase {
+            Phase::Notice { since, .. } => since.monotonic,
+            _ => now.monotonic,
+        };
+        begins.plus(self.spec.idle.notice)
     }
 
     pub(super) fn idle_moments(&self, now: Now) -> Vec<Monotonic> {

@@ -112,18 +112,18 @@ fn start_step(step: usize, name: &str) -> Effect {
     Effect::StartStep { step, child: format!("step/{name}") }
 }
 
-fn start_app(attempt: u32) -> [Effect; 2] {
-    let child = format!("app/default#{attempt}");
-    [Effect::StartApp { app: 0, child: child.clone() }, Effect::ProbeApp { app: 0, child }]
+fn start_app(attempt: u32) -> Effect {
+    Effect::StartApp { app: 0, child: format!("app/default#{attempt}") }
 }
 
 #[test]
 fn the_app_starts_when_its_steps_are_over_and_beside_the_others() {
     let mut story = Story::new();
     assert_eq!(story.happens(Event::Tick), [start_step(0, "jupyterlab")]);
-    let mut expected = vec![start_step(1, "handbook")];
-    expected.extend(start_app(1));
-    assert_eq!(story.step_ends("jupyterlab", done()), expected);
+    assert_eq!(story.step_ends("jupyterlab", done()), [start_step(1, "handbook"), start_app(1)]);
+    let child = "app/default#1".to_owned();
+    let probe = Effect::ProbeApp { app: 0, child: child.clone() };
+    assert_eq!(story.happens(Event::Started { child, pid: 7 }), [probe]);
     assert_eq!(story.status().sentence, "JupyterLab is starting.");
     story.happens(Event::AppReady { child: "app/default#1".into() });
     assert_eq!((story.status().phase, story.status().steps[1].state), (PhaseName::Running, StepState::Running));
@@ -191,9 +191,9 @@ fn an_app_that_dies_at_once_is_tried_three_times_then_the_space_ends_with_code_3
     story.step_ends("jupyterlab", done());
     assert_eq!(story.app_ends(1), []);
     assert_eq!(story.status().apps[0].state, AppState::Restarting);
-    assert_eq!(story.after(1), start_app(2));
+    assert_eq!(story.after(1), [start_app(2)]);
     story.app_ends(2);
-    assert_eq!(story.after(2), start_app(3));
+    assert_eq!(story.after(2), [start_app(3)]);
     story.app_ends(3);
     let status = story.status();
     let reason = status.reason.unwrap();
@@ -207,7 +207,7 @@ fn an_app_that_crashes_while_it_is_used_comes_back_and_holds_the_space_meanwhile
     let mut story = Story::new().ready();
     story.app_ends(1);
     assert_eq!((story.status().phase, story.status().activity.verdict), (PhaseName::Running, VerdictName::Active));
-    assert_eq!(story.after(1), start_app(2));
+    assert_eq!(story.after(1), [start_app(2)]);
     story.happens(Event::AppReady { child: "app/default#2".into() });
     assert_eq!((story.status().apps[0].state, story.status().apps[0].restarts), (AppState::Ready, 1));
 }
@@ -224,6 +224,21 @@ fn an_untouched_space_is_warned_of_looked_at_and_then_stopped_with_code_0() {
     assert_eq!(story.happens(Event::Seen(reading)), [Effect::EndTree { grace: Duration::from_secs(10) }]);
     assert!(story.status().sentence.contains("nothing has run in it for 60 s"));
     assert_eq!(story.happens(Event::TreeEnded), [Effect::Leave { code: 0 }]);
+}
+
+#[test]
+fn who_could_not_be_seen_for_long_still_gets_the_whole_notice() {
+    let mut story = Story::new().ready();
+    let hangs = || Event::Seen(Reading { app: "default".into(), seen: Err("it hangs".into()) });
+    story.happens(hangs());
+    assert_eq!(story.after(500), []);
+    let back = || Event::Seen(Reading { app: "default".into(), seen: Ok(Vec::new()) });
+    assert_eq!(story.happens(back()), []);
+    assert_eq!(story.status().phase, PhaseName::Notice);
+    assert_eq!(story.status().activity.stops_at, Some(at(510_000).wall));
+    assert_eq!(story.after(9), []);
+    assert_eq!(story.after(1), [Effect::Look]);
+    assert_eq!(story.happens(back()), [Effect::EndTree { grace: Duration::from_secs(10) }]);
 }
 
 #[test]
@@ -310,8 +325,8 @@ fn an_idle_command_runs_once_and_the_clock_begins_anew() {
     let mut story = Story::new();
     story.space.spec.idle.action = Action::Command(vec!["poweroff".into()]);
     let mut story = story.ready();
-    story.after(60);
-    story.after(1);
+    story.after(50);
+    story.after(11);
     let reading = Reading { app: "default".into(), seen: Ok(Vec::new()) };
     let effects = story.happens(Event::Seen(reading));
     let command = vec!["poweroff".into()];
@@ -351,8 +366,8 @@ fn a_resumed_agent_asks_again_for_what_init_does_not_know_and_takes_up_the_rest(
     assert_eq!(story.happens(known(&[])), [start_step(0, "jupyterlab")]);
     assert_eq!(story.happens(known(&["step/jupyterlab"])), []);
     story.step_ends("jupyterlab", done());
-    let probe = start_app(1)[1].clone();
-    assert_eq!(story.happens(known(&["step/handbook", "app/default#1"])), [probe]);
+    assert_eq!(story.happens(known(&["step/handbook"])), [start_app(1)]);
+    assert_eq!(story.happens(known(&["step/handbook", "app/default#1"])), []);
     story.happens(Event::AppReady { child: "app/default#1".into() });
     assert_eq!(story.happens(known(&["step/handbook", "app/default#1"])), []);
     let stranger = Effect::EndChild { child: "app/default#7".into(), grace: Duration::ZERO };

@@ -183,3 +183,20 @@ fn beside(folder: &Path, what: &str) -> PathBuf {
 fn cannot_remove(path: &Path, error: &io::Error) -> String {
     format!("cannot remove {}, left by an earlier start: {error}", path.display())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::setup::tests::Folder;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_link_that_leads_nowhere_yet_names_the_place() {
+        let folder = Folder::new("environment-link");
+        let home = folder.path();
+        symlink("scratch/venv", home.join(".venv")).unwrap();
+        let place = place(home.join(".venv"), home).unwrap();
+        assert_eq!(place, home.join("scratch/venv"));
+        assert!(matches!(find(&place), Ok(Found::Nothing)));
+    }
+}
