@@ -133,7 +133,8 @@ async fn first_answer() -> Figure {
                 break;
             }
             assert!(begin.elapsed() < SOON, "no answer within {SOON:?}:\n{}", run.told());
-            tokio::task::yield_now().await;
+            // Not in a tight loop: on a small machine that takes the processor from what is measured.
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
         times.push(begin.elapsed().as_secs_f64() * 1000.0);
         end(run).await;
