@@ -101,7 +101,9 @@ impl Space {
 
     /// A command of the agent's command line, with this space's surroundings.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(places::agent());
+        // Whoever runs the tests in the background has them ignore SIGINT, which init would respect. `env` becomes the agent.
+        let mut command = Command::new("env");
+        command.arg("--default-signal=INT,HUP,QUIT").arg(places::agent());
         command.args(args).current_dir(&self.folder);
         command.env("SPACE_AGENT_RUN", &self.run).env("SPACE_AGENT_SOCKET", self.socket());
         command.envs(self.env.iter().map(|(name, value)| (name, value)));

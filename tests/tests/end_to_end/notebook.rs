@@ -18,7 +18,8 @@ pub(crate) async fn run_a_cell(browser: &Browser) {
     browser.type_into(".jp-Notebook .cm-content", "print('six times seven is', 6 * 7)").await;
     let typed = "return document.querySelector('.jp-Notebook .cm-content').innerText.includes('6 * 7)')";
     browser.until(SOON, "the typed cell", typed).await;
-    // JupyterLab drops a cell that is run before its kernel is connected, and shows no sign of that: press again then.
+    // JupyterLab drops a cell that is run before its kernel is connected (seen at its WebSocket: no execute_request is ever
+    // sent) and shows no sign of that: press again then.
     let output = "return [...document.querySelectorAll('.jp-OutputArea-output')]\
                   .some(e => e.innerText.includes('six times seven is 42'))";
     for _ in 0..5 {
