@@ -155,18 +155,24 @@ pub(super) fn remove_leftover(folder: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// After a kill of pip: a package whose RECORD is missing is only half there, but pip would take it for installed (it
-/// writes RECORD last). Without its `.dist-info` pip installs it again. Only what is newer than the stamp is ours.
+/// After a kill of pip: a package that is only half there, but that pip would take for installed. Without its
+/// `.dist-info` pip installs it again. Only what is newer than the stamp is ours.
 pub(super) fn mend(folder: &Path) {
     let Ok(since) = fs::metadata(folder.join(STAMP)).and_then(|about| about.modified()) else { return };
     for package in site_packages(folder).iter().filter_map(|path| fs::read_dir(path).ok()).flatten().flatten() {
         let path = package.path();
         let newer = package.metadata().and_then(|about| about.modified()).is_ok_and(|at| at >= since);
-        if newer && path.extension().is_some_and(|end| end == "dist-info") && !path.join("RECORD").exists() {
+        if newer && path.extension().is_some_and(|end| end == "dist-info") && !is_whole(&path) {
             output::say(&format!("removing the half-installed {}", path.display()));
             let _ = fs::remove_dir_all(path);
         }
     }
+}
+
+/// pip copies the wheel's RECORD with the wheel's other files, then makes the package's programs, and last writes RECORD
+/// anew with what it has made itself, among it INSTALLER.
+fn is_whole(dist_info: &Path) -> bool {
+    fs::read(dist_info.join("RECORD")).is_ok_and(|record| String::from_utf8_lossy(&record).contains("/INSTALLER,"))
 }
 
 fn site_packages(folder: &Path) -> Vec<PathBuf> {
