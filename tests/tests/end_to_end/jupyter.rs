@@ -70,8 +70,12 @@ async fn a_person_sees_the_boot_become_jupyterlab_and_runs_a_cell() {
     browser.go(&run.link().await).await;
     let text = "return document.body && document.body.innerText.includes('unpacking-data') ? 1 : 0";
     browser.until(SOON, "the start page with its step", &format!("return !!(function() {{ {text} }})()")).await;
-    let line = "return document.body && document.body.innerText.includes('file 2 of')";
+    let line = "return document.body && document.body.innerText.includes('file 5 of')";
     browser.until(SOON, "a line of the step's output", line).await;
+    // The page stays as it is and its clock runs: what is written on its window is there seconds later.
+    browser.ask("window.seenByTheStory = true").await;
+    let runs = "return window.seenByTheStory === true && /(^|\\s)([3-9](\\.\\d)?|\\d\\d+) s(\\s|$)/m.test(document.body.innerText)";
+    browser.until(SOON, "the running step's clock, on a page that was not loaded again", runs).await;
     browser.screenshot("start-page").await;
     std::fs::write(space.home.join("go"), "").unwrap();
     // Nobody clicks: the page moves on by itself.
