@@ -87,7 +87,10 @@ fn log(format: LogFormat) {
     let log = log.log_internal_errors(false);
     // An error means that a log is there already, which only a test can bring about.
     let _ = match format {
-        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Text => {
+            let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+            log.with_ansi(std::io::stderr().is_terminal() && !plain).try_init()
+        }
         LogFormat::Json => log.json().try_init(),
     };
 }

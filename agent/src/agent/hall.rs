@@ -8,10 +8,11 @@ use super::snapshot::Snapshot;
 use crate::activity::Watched;
 use crate::model::app::State;
 use crate::model::child::{ChildId, Exit, StepOutcome};
+use crate::model::news::{Line, news};
 use crate::model::now::Now;
 use crate::model::reading::Reading;
 use crate::model::route::{Door, Route, RouteState};
-use crate::model::space::{Effect, Event, Phase, Space};
+use crate::model::space::{Effect, Event, Space};
 use crate::model::status::{AgentStatus, Status};
 use crate::process::{Command, News};
 use crate::sys::clock;
@@ -248,11 +249,11 @@ impl Hall {
     /// The one way in which the state changes: decide, store, publish, act.
     pub(super) fn happen(&mut self, event: Event) -> io::Result<()> {
         let now = clock::now();
-        let before = phase_name(self.space.phase());
+        let before = Arc::clone(&self.outbox.status.borrow());
         let effects = self.space.handle(event, now);
         self.save()?;
         self.publish(now);
-        self.announce(before);
+        self.announce(&before);
         for effect in effects {
             self.act(effect);
         }
@@ -324,24 +325,14 @@ impl Hall {
         watched.collect()
     }
 
-    /// What the person at the terminal is told: each new phase, once; a failure as an error, with its reason only then.
-    fn announce(&self, before: &str) {
-        let phase = phase_name(self.space.phase());
-        if phase == before {
-            return;
-        }
-        let status = self.outbox.status.borrow();
-        match self.space.phase() {
-            Phase::Failed { .. } => tracing::error!(phase, "{}", status.sentence),
-            Phase::Stopping { code, .. } | Phase::Stopped { code, .. } if *code != 0 => {
-                tracing::info!(
-                    phase,
-                    code,
-                    "the space {} after its failure",
-                    if phase == "stopped" { "has stopped" } else { "stops" }
-                );
+    /// What the person at the terminal is told.
+    fn announce(&self, before: &Status) {
+        for Line { line, failure } in news(before, &self.outbox.status.borrow(), self.space.ended_badly()) {
+            if failure {
+                tracing::error!("{line}");
+            } else {
+                tracing::info!("{line}");
             }
-            _ => tracing::info!(phase, "{}", status.sentence),
         }
     }
 
@@ -386,17 +377,6 @@ pub(super) fn door(space: &Space, workshop: &Workshop) -> Door {
 
 fn by_signal() -> Event {
     Event::StopAsked { reason: "it was asked to by a signal".into() }
-}
-
-fn phase_name(phase: &Phase) -> &'static str {
-    match phase {
-        Phase::Booting { .. } => "booting",
-        Phase::Running { .. } => "running",
-        Phase::Notice { .. } => "notice",
-        Phase::Failed { .. } => "failed",
-        Phase::Stopping { .. } => "stopping",
-        Phase::Stopped { .. } => "stopped",
-    }
 }
 
 async fn after(wait: Option<Duration>) {

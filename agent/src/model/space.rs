@@ -244,6 +244,11 @@ impl Space {
         matches!(self.phase, Phase::Booting { .. } | Phase::Running { .. } | Phase::Notice { .. })
     }
 
+    /// It ends, or has ended, because something failed.
+    pub fn ended_badly(&self) -> bool {
+        matches!(&self.phase, Phase::Stopping { code, .. } | Phase::Stopped { code, .. } if *code != 0)
+    }
+
     pub fn phase(&self) -> &Phase {
         &self.phase
     }

@@ -264,7 +264,7 @@ pub fn url(listen: SocketAddr, path: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     #[test]
@@ -281,7 +281,7 @@ mod tests {
         }
     }
 
-    fn status() -> Status {
+    pub(in crate::model) fn status() -> Status {
         let agent = AgentStatus { version: "0".into(), pid: 2, init_pid: 1, starts: 1 };
         Status {
             space: "lab".into(),

@@ -1,0 +1,101 @@
+//! What has changed between two statuses, in lines for whoever watches the agent's log.
+
+use super::now::spoken;
+use super::status::{AppState, PhaseName, Status, StepState, StepStatus};
+use std::time::Duration;
+
+/// A line, and whether it is a failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    pub line: String,
+    pub failure: bool,
+}
+
+/// The news, in the order in which a person wants them: steps, apps, then the space as a whole. `failed`: the space ends
+/// because it has failed.
+pub fn news(before: &Status, after: &Status, failed: bool) -> Vec<Line> {
+    let steps = before.steps.iter().zip(&after.steps).filter(|(old, new)| old.state != new.state);
+    let steps = steps.filter_map(|(_, new)| step(new));
+    let apps = before.apps.iter().zip(&after.apps).filter(|(old, new)| old.state != new.state);
+    let apps = apps.filter_map(|(_, app)| {
+        let why = app.why.as_deref().unwrap_or("it ended");
+        let line = match app.state {
+            AppState::Starting => format!("{} is starting", app.label),
+            AppState::Restarting => format!("{} will be started again: {why}", app.label),
+            // Readiness and failure are the space's news.
+            _ => return None,
+        };
+        Some(Line { line, failure: app.state == AppState::Restarting })
+    });
+    let space = (before.phase != after.phase).then(|| space(after, failed));
+    steps.chain(apps).chain(space).collect()
+}
+
+fn step(step: &StepStatus) -> Option<Line> {
+    let (name, why) = (&step.name, step.why.as_deref());
+    let because = why.map(|why| format!(": {why}")).unwrap_or_default();
+    let line = match step.state {
+        StepState::Waiting => return None,
+        StepState::Running => format!("step {name} runs"),
+        StepState::Done => {
+            let took = spoken(Duration::from_millis(step.took_ms.unwrap_or_default()));
+            format!("step {name} is done after {took}{because}")
+        }
+        StepState::Skipped => format!("step {name} is skipped{because}"),
+        StepState::Failed => format!("step {name} has failed{because}"),
+        StepState::Dropped => format!("step {name} does not run{because}"),
+    };
+    Some(Line { line, failure: matches!(step.state, StepState::Failed | StepState::Dropped) })
+}
+
+/// A failure is told with its reason once: what follows from it is told in short.
+fn space(after: &Status, failed: bool) -> Line {
+    let line = match after.phase {
+        PhaseName::Stopping if failed => "the space stops after its failure".to_owned(),
+        PhaseName::Stopped if failed => "the space has stopped after its failure".to_owned(),
+        _ => after.sentence.clone(),
+    };
+    Line { line, failure: after.phase == PhaseName::Failed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::now::Timestamp;
+
+    fn steps(state: StepState, why: Option<&str>) -> Vec<StepStatus> {
+        let (name, kind) = ("deps".to_owned(), "python".to_owned());
+        let (started, took_ms) = (Some(Timestamp(0)), Some(17_300));
+        vec![StepStatus { name, kind, blocks_app: true, state, why: why.map(str::to_owned), started, took_ms }]
+    }
+
+    fn told(change: impl Fn(&mut Status), failed: bool) -> Vec<(String, bool)> {
+        let mut before = crate::model::status::tests::status();
+        before.steps = steps(StepState::Waiting, None);
+        let mut after = before.clone();
+        change(&mut after);
+        news(&before, &after, failed).into_iter().map(|news| (news.line, news.failure)).collect()
+    }
+
+    #[test]
+    fn each_turn_of_a_step_is_told_once() {
+        for (state, why, line, failure) in [
+            (StepState::Running, None, "step deps runs", false),
+            (StepState::Done, Some("installed x"), "step deps is done after 17 s: installed x", false),
+            (StepState::Skipped, Some("unchanged"), "step deps is skipped: unchanged", false),
+            (StepState::Failed, Some("no network"), "step deps has failed: no network", true),
+        ] {
+            assert_eq!(told(|status| status.steps = steps(state, why), false), [(line.to_owned(), failure)]);
+        }
+        assert_eq!(told(|_| {}, false), []);
+    }
+
+    #[test]
+    fn a_failure_is_told_with_its_reason_once() {
+        let fails = |status: &mut Status| (status.phase, status.sentence) = (PhaseName::Failed, "It failed: x.".into());
+        assert_eq!(told(fails, false), [("It failed: x.".to_owned(), true)]);
+        let stops = |status: &mut Status| (status.phase, status.sentence) = (PhaseName::Stopping, "Stops: x.".into());
+        assert_eq!(told(stops, true), [("the space stops after its failure".to_owned(), false)]);
+        assert_eq!(told(stops, false), [("Stops: x.".to_owned(), false)]);
+    }
+}
