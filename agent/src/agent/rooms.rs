@@ -136,17 +136,21 @@ async fn live(
         unstored: Vec::new(),
         end: None,
     };
-    if resumed {
-        let taken_up = known.as_ref().map_or(0, Vec::len);
-        tracing::warn!(
-            starts = attached.starts,
-            "the agent was started again and goes on; it took up {taken_up} processes"
-        );
-    } else {
-        greet(args, &hall);
+    match &known {
+        Some(known) => {
+            let (starts, taken_up) = (attached.starts, known.len());
+            tracing::warn!(starts, "the agent was started again and goes on; it took up {taken_up} processes");
+        }
+        None => greet(args, &hall),
     }
     let inbox = Inbox { news, readings, control: control_receiver, proxy: proxy_receiver, broken };
-    let end = match hall.run(inbox, known, attached.stops_asked).await {
+    let end = hall.run(inbox, known, attached.stops_asked).await;
+    leave(end, hall, rooms).await
+}
+
+/// Lets pages and followers of logs take in the last word, ends what init cannot, and drains the rooms.
+async fn leave(end: io::Result<End>, mut hall: Hall, rooms: Rooms) -> io::Result<End> {
+    let end = match end {
         // Whatever was noticed first, this is the reason.
         Err(_) if hall.init_is_gone() => End::InitGone,
         end => end?,
