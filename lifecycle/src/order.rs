@@ -35,6 +35,7 @@ mod tests {
 
     fn step(name: &str, needs: &[&str], blocks: Blocks) -> Step {
         Step {
+            on: crate::space::Moment::Start,
             name: name.to_owned(),
             kind: StepKind::Run("true".to_owned()),
             needs: needs.iter().map(|need| (*need).to_owned()).collect(),

@@ -1,8 +1,8 @@
 //! The space of somebody who wrote nothing.
 
 use crate::space::{
-    Action, AgentPolicy, App, AppKind, Blocks, FrontDoor, Idle, JupyterLab, OnFailure, Python, Space, SpaceInfo, Step,
-    StepKind, Stop,
+    Action, AgentPolicy, App, AppKind, AppRestart, Blocks, FrontDoor, Idle, JupyterLab, Limits, Moment, OnFailure,
+    Python, Space, SpaceInfo, Step, StepKind, Stop,
 };
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,6 +18,7 @@ pub fn default_space() -> Space {
             packages: vec!["jupyterlab".to_owned(), "ipykernel".to_owned()],
             environment: environment.clone(),
         }),
+        on: Moment::Start,
         needs: Vec::new(),
         blocks: Blocks::App,
         timeout: Duration::from_secs(600),
@@ -29,6 +30,9 @@ pub fn default_space() -> Space {
         kind: AppKind::Jupyterlab(JupyterLab { environment: Some(environment) }),
         base_path: "/jupyterlab/default/".to_owned(),
         env: BTreeMap::new(),
+        restart: AppRestart::default(),
+        live: None,
+        limits: Limits::default(),
     };
     Space {
         info: SpaceInfo::default(),

@@ -70,6 +70,9 @@ pub struct Step {
     /// Unique; `[A-Za-z0-9][A-Za-z0-9._-]{0,62}`.
     pub name: String,
     pub kind: StepKind,
+    /// When it runs. Default `start`.
+    #[serde(default)]
+    pub on: Moment,
     pub needs: Vec<String>,
     /// What waits for the step. Default: the app for `run`, nothing for `git` and `python`.
     pub blocks: Blocks,
@@ -78,6 +81,17 @@ pub struct Step {
     /// Default `recovery` if the app waits for the step, else `continue`.
     pub on_failure: OnFailure,
     pub env: BTreeMap<String, String>,
+}
+
+/// When a step runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Moment {
+    /// At each start of the space.
+    #[default]
+    Start,
+    /// When the space stops, before the apps are ended. Nothing waits for it longer than its share of `stop.deadline`.
+    Stop,
 }
 
 /// What a step does.
@@ -120,7 +134,7 @@ pub enum Blocks {
 pub enum OnFailure {
     /// The space goes on without it, and says so.
     Continue,
-    /// Recovery mode. Until the agent has one: as `abort`.
+    /// Recovery mode: the app with a clean home, so that the space can be repaired.
     Recovery,
     /// The boot fails: exit 1.
     Abort,
@@ -137,6 +151,48 @@ pub struct App {
     /// if `front_door.base_path` isn't `/`, the first app's default is `/` (that is, the front door's own base path).
     pub base_path: String,
     pub env: BTreeMap<String, String>,
+    /// When it is started again after it ended by itself.
+    #[serde(default)]
+    pub restart: AppRestart,
+    /// Whether it is ended and started again when it does not answer any more. Default: it is only said to be silent.
+    #[serde(default)]
+    pub live: Option<Live>,
+    /// What the app and all that it starts may use.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// `apps[].restart`: more ends by itself than `max` within `within`, and the app is given up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppRestart {
+    /// Default 5. 0: it is never started again.
+    pub max: u32,
+    /// Default 5 minutes.
+    pub within: Duration,
+    /// The wait before the first start after an end; doubles with each. Default 1 s.
+    pub first_wait: Duration,
+    /// The longest wait. Default 60 s.
+    pub longest_wait: Duration,
+}
+
+/// `apps[].live`: an app that does not answer this often in a row is ended and started again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Live {
+    /// As `ready.path`: below the base path, begins with `/`.
+    pub path: String,
+    /// Default 30 s, at least 1 s.
+    pub every: Duration,
+    /// Default 5.
+    pub failures: u32,
+}
+
+/// `apps[].limits`; `None`: as the agent's surroundings have it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Open descriptors of one process, at least 64 (RLIMIT_NOFILE).
+    pub open_files: Option<u64>,
+    /// Processes and threads of the app's user (RLIMIT_NPROC), at least 16.
+    pub processes: Option<u64>,
 }
 
 /// Which program, and what it alone can be told.
@@ -244,6 +300,9 @@ pub struct Stop {
 pub struct AgentPolicy {
     /// How often the agent may crash before init gives up. Default 5 within 10 minutes.
     pub restart: Restart,
+    /// What the apps print goes to the agent's standard output too. Default false: it may hold people's data.
+    #[serde(default)]
+    pub log_apps: bool,
 }
 
 /// More crashes than `max` within this time, and init gives up.
@@ -259,6 +318,17 @@ impl App {
         match self.kind {
             AppKind::Jupyterlab(_) => "jupyterlab",
             AppKind::Command(_) => "command",
+        }
+    }
+}
+
+impl Default for AppRestart {
+    fn default() -> AppRestart {
+        AppRestart {
+            max: 5,
+            within: Duration::from_secs(300),
+            first_wait: Duration::from_secs(1),
+            longest_wait: Duration::from_secs(60),
         }
     }
 }

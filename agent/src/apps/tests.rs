@@ -24,13 +24,29 @@ fn place() -> Place {
 
 fn jupyterlab() -> App {
     let kind = AppKind::Jupyterlab(JupyterLab { environment: Some(".venv".into()) });
-    App { name: "default".into(), kind, base_path: "/jupyterlab/default/".into(), env: BTreeMap::new() }
+    App {
+        restart: space_lifecycle::AppRestart::default(),
+        live: None,
+        limits: space_lifecycle::Limits::default(),
+        name: "default".into(),
+        kind,
+        base_path: "/jupyterlab/default/".into(),
+        env: BTreeMap::new(),
+    }
 }
 
 fn command(command: &[&str], upstream: space_lifecycle::Upstream) -> App {
     let command = command.iter().map(|&part| part.to_owned()).collect();
     let kind = Command { command, upstream, strip_base_path: false, ready_path: "/healthz".into() };
-    App { name: "dash".into(), kind: AppKind::Command(kind), base_path: "/dash/".into(), env: BTreeMap::new() }
+    App {
+        restart: space_lifecycle::AppRestart::default(),
+        live: None,
+        limits: space_lifecycle::Limits::default(),
+        name: "dash".into(),
+        kind: AppKind::Command(kind),
+        base_path: "/dash/".into(),
+        env: BTreeMap::new(),
+    }
 }
 
 #[test]

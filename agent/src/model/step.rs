@@ -85,6 +85,7 @@ mod tests {
 
     fn step(name: &str, needs: &[&str], blocks: Blocks) -> Step {
         Step {
+            on: space_lifecycle::Moment::Start,
             name: name.into(),
             kind: StepKind::Run("true".into()),
             needs: needs.iter().map(|need| (*need).to_owned()).collect(),

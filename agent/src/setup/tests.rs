@@ -171,6 +171,7 @@ fn worker() {
 
 fn step(kind: StepKind) -> Step {
     Step {
+        on: space_lifecycle::Moment::Start,
         name: "deps".into(),
         kind,
         needs: vec![],

@@ -3,7 +3,7 @@
 use super::{At, Decoder, Fields};
 use crate::form;
 use crate::mistake::{Place, quoted};
-use crate::space::{App, AppKind, Command, JupyterLab, Upstream};
+use crate::space::{App, AppKind, AppRestart, Command, JupyterLab, Limits, Upstream};
 use crate::vocabulary::{APP, COMMAND, JUPYTERLAB, READY};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -197,7 +197,8 @@ fn with_base_paths(named: Vec<(String, Written)>, own_base: bool) -> Vec<(App, (
         };
         // An app whose kind could not be read is a mistake already; its place in the list stays.
         let kind = app.what.unwrap_or(AppKind::Jupyterlab(JupyterLab { environment: None }));
-        apps.push((App { name, kind, base_path, env: app.env }, app.path_place));
+        let (restart, limits) = (AppRestart::default(), Limits::default());
+        apps.push((App { name, kind, base_path, env: app.env, restart, live: None, limits }, app.path_place));
     }
     apps
 }

@@ -317,6 +317,6 @@ impl Stop {
 
 impl AgentPolicy {
     pub(crate) fn usual() -> Self {
-        Self { restart: Restart { max: 5, within: 10 * MINUTE } }
+        Self { restart: Restart { max: 5, within: 10 * MINUTE }, log_apps: false }
     }
 }

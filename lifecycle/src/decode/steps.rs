@@ -5,7 +5,7 @@ use super::{At, Decoder, Fields};
 use crate::form::{self, clone_folder};
 use crate::mistake::{Place, printable, quoted};
 use crate::order::awaited_first;
-use crate::space::{Blocks, OnFailure, Python, Step, StepKind};
+use crate::space::{Blocks, Moment, OnFailure, Python, Step, StepKind};
 use crate::suggest::nearest;
 use crate::tree::Value;
 use crate::vocabulary::{GIT, PYTHON, STEP};
@@ -68,6 +68,7 @@ impl Decoder<'_> {
         let step = Step {
             name,
             kind,
+            on: Moment::Start,
             needs: needs.iter().map(|(_, name)| name.clone()).collect(),
             blocks,
             timeout: timeout.unwrap_or(SECOND * 600),

@@ -98,6 +98,7 @@ fn failed() -> StepOutcome {
 
 fn git_step(name: &str) -> Step {
     Step {
+        on: space_lifecycle::Moment::Start,
         name: name.into(),
         kind: StepKind::Git { url: "https://git.example/x.git".into(), r#ref: None, into: name.into() },
         needs: Vec::new(),
