@@ -5,8 +5,10 @@
 pub mod app;
 pub mod child;
 pub mod environment;
+pub mod events;
 pub mod folders;
 pub mod idle;
+pub mod isolation;
 pub mod lease;
 pub mod log;
 pub mod news;

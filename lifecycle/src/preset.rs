@@ -31,6 +31,7 @@ pub fn default_space() -> Space {
         base_path: "/jupyterlab/default/".to_owned(),
         env: BTreeMap::new(),
         restart: AppRestart::default(),
+        ready_deadline: Duration::from_secs(120),
         live: None,
         limits: Limits::default(),
     };

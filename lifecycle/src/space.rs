@@ -154,6 +154,9 @@ pub struct App {
     /// When it is started again after it ended by itself.
     #[serde(default)]
     pub restart: AppRestart,
+    /// How long it may take to answer for the first time after a start. Default 2 minutes.
+    #[serde(default = "ready_deadline")]
+    pub ready_deadline: Duration,
     /// Whether it is ended and started again when it does not answer any more. Default: it is only said to be silent.
     #[serde(default)]
     pub live: Option<Live>,
@@ -320,6 +323,10 @@ impl App {
             AppKind::Command(_) => "command",
         }
     }
+}
+
+fn ready_deadline() -> Duration {
+    Duration::from_secs(120)
 }
 
 impl Default for AppRestart {

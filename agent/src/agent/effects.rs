@@ -49,8 +49,8 @@ impl Workshop {
     }
 
     /// Blocking.
-    pub(super) fn start_app(&self, app: usize, child: String) -> Done {
-        let definition = self.definition(app);
+    pub(super) fn start_app(&self, app: usize, child: String, recovery: bool) -> Done {
+        let definition = self.definition(app, recovery);
         match apps::find_program(definition) {
             Ok(program) => self.spawn(child, apps::into_spec(definition.clone(), program)),
             Err(error) => Done::AppOver { child, exit: Exit::NotStarted(error.to_string()) },
@@ -73,12 +73,13 @@ impl Workshop {
         self.spawn(child, spec)
     }
 
-    pub(super) fn probe(&self, app: usize) -> Probe {
-        let apps::Definition { upstream, account, ready, .. } = self.definition(app).clone();
+    pub(super) fn probe(&self, app: usize, recovery: bool) -> Probe {
+        let apps::Definition { upstream, account, ready, .. } = self.definition(app, recovery).clone();
         Probe { upstream, uid: account.uid, path: ready.path, below: ready.below }
     }
 
-    pub(super) fn definition(&self, app: usize) -> &apps::Definition {
+    /// What an app is; in recovery mode it is something else.
+    pub(super) fn definition(&self, app: usize, _recovery: bool) -> &apps::Definition {
         &self.definitions[app]
     }
 

@@ -13,7 +13,7 @@ use crate::model::now::Now;
 use crate::model::reading::Reading;
 use crate::model::route::{Door, Route, RouteState};
 use crate::model::space::{Effect, Event, Space};
-use crate::model::status::{AgentStatus, Status};
+use crate::model::status::{AgentStatus, Mode, Status};
 use crate::process::{Command, News};
 use crate::sys::clock;
 use crate::sys::memory_file::MemoryFile;
@@ -202,8 +202,8 @@ impl Hall {
         self.happen(match child.parse() {
             Ok(ChildId::App { .. }) => Event::AppEnded { child, exit, last_line },
             // Its end was stored before; an agent that crashed since is told once more.
-            Ok(ChildId::Step(_)) => Event::Tick,
-            Ok(ChildId::IdleCommand(_)) | Err(_) => Event::OtherEnded { child, exit },
+            Ok(ChildId::Step { .. }) => Event::Tick,
+            Ok(ChildId::IdleCommand(_) | ChildId::Rescue(_)) | Err(_) => Event::OtherEnded { child, exit },
         })
     }
 
@@ -211,7 +211,7 @@ impl Hall {
         match done {
             Done::Command(command) => {
                 // What was prepared when the space began to end is not started any more.
-                if self.space.up() {
+                if self.space.up() || self.space.stopping().is_some() {
                     self.pending.push_back(command);
                 }
                 Ok(())
@@ -236,7 +236,7 @@ impl Hall {
                         Err(_) => format!("it could not be prepared within {} s: a disk hangs", BLOCKING.as_secs()),
                         Ok(_) => "it could not be prepared: the agent has a bug; please report its log".to_owned(),
                     };
-                    if matches!(child.parse(), Ok(ChildId::Step(_))) {
+                    if matches!(child.parse(), Ok(ChildId::Step { .. })) {
                         Done::StepOver { child, outcome: StepOutcome::Failed { why } }
                     } else {
                         Done::AppOver { child, exit: Exit::NotStarted(why) }
@@ -272,10 +272,15 @@ impl Hall {
         let workshop = Arc::clone(&self.workshop);
         match effect {
             Effect::StartStep { step, child } => self.block(child.clone(), move || workshop.start_step(step, child)),
-            Effect::StartApp { app, child } => self.block(child.clone(), move || workshop.start_app(app, child)),
-            Effect::ProbeApp { app, child } => {
-                self.pending.push_back(Command::Probe { child, probe: workshop.probe(app) });
+            Effect::StartApp { app, child, recovery } => {
+                self.block(child.clone(), move || workshop.start_app(app, child, recovery));
             }
+            Effect::ProbeApp { app, child, recovery } => {
+                self.pending.push_back(Command::Probe { child, probe: workshop.probe(app, recovery) });
+            }
+            // TODO(spine): WatchApp, RunRescue, LookAtRepositories, an app's own way of ending.
+            Effect::WatchApp { .. } | Effect::RunRescue { .. } | Effect::LookAtRepositories => {}
+            Effect::EndApp { child, grace, .. } => self.pending.push_back(Command::End { child, grace }),
             Effect::EndChild { child, grace } => self.pending.push_back(Command::End { child, grace }),
             Effect::EndTree { grace } => self.pending.push_back(Command::EndTree { grace }),
             Effect::RunIdleCommand { child, command } => {
@@ -314,7 +319,7 @@ impl Hall {
 
     fn watched(&self) -> Vec<Watched> {
         let watched = self.space.watched().map(|app| {
-            let definition = self.workshop.definition(app);
+            let definition = self.workshop.definition(app, self.space.mode() == Some(Mode::Recovery));
             Watched {
                 app: self.space.spec.apps[app].name.clone(),
                 socket: definition.upstream.clone(),
@@ -347,7 +352,7 @@ pub(super) fn door(space: &Space, workshop: &Workshop) -> Door {
     let front = &space.spec.front_door;
     let lower = |values: &[String]| values.iter().map(|value| value.to_lowercase()).collect();
     let routes = space.apps().iter().enumerate().map(|(index, app)| {
-        let definition = workshop.definition(index);
+        let definition = workshop.definition(index, space.mode() == Some(Mode::Recovery));
         Route {
             app: space.spec.apps[index].name.clone(),
             label: definition.label.clone(),

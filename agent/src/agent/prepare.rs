@@ -93,6 +93,9 @@ impl Plan {
             listen: self.spec.front_door.listen,
             name: self.name,
             boot,
+            strict: false,
+            isolation: Default::default(),
+            last_run: None,
         };
         let app_facts = app_facts(&self.spec, &place);
         let mut space = Space::new(self.spec, facts, app_facts, clock::now());

@@ -26,6 +26,7 @@ fn jupyterlab() -> App {
     let kind = AppKind::Jupyterlab(JupyterLab { environment: Some(".venv".into()) });
     App {
         restart: space_lifecycle::AppRestart::default(),
+        ready_deadline: std::time::Duration::from_secs(120),
         live: None,
         limits: space_lifecycle::Limits::default(),
         name: "default".into(),
@@ -40,6 +41,7 @@ fn command(command: &[&str], upstream: space_lifecycle::Upstream) -> App {
     let kind = Command { command, upstream, strip_base_path: false, ready_path: "/healthz".into() };
     App {
         restart: space_lifecycle::AppRestart::default(),
+        ready_deadline: std::time::Duration::from_secs(120),
         live: None,
         limits: space_lifecycle::Limits::default(),
         name: "dash".into(),

@@ -3,10 +3,6 @@
 use super::now::Now;
 use super::restart::History;
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
-
-/// How long an app may take to answer for the first time after a start.
-pub const START_DEADLINE: Duration = Duration::from_secs(120);
 
 /// What the model must know of an app beside its document.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +25,12 @@ pub struct AppRun {
     pub attempts: u32,
     /// How it last ended, or why it isn't ready.
     pub why: Option<String>,
+    /// Its end was asked for, so that it is started anew: no failure of its own, and no wait.
+    #[serde(default)]
+    pub asked: bool,
+    /// It has stopped answering since it was ready.
+    #[serde(default)]
+    pub silent: bool,
 }
 
 /// Where an app stands. Each state owns its data.
@@ -56,7 +58,14 @@ pub enum State {
 
 impl AppRun {
     pub fn waiting() -> AppRun {
-        AppRun { state: State::Waiting, history: History::default(), attempts: 0, why: None }
+        AppRun {
+            state: State::Waiting,
+            history: History::default(),
+            attempts: 0,
+            why: None,
+            asked: false,
+            silent: false,
+        }
     }
 
     pub fn child(&self) -> Option<&str> {
@@ -68,10 +77,10 @@ impl AppRun {
 
     /// It is on its way to being ready, and will get there or be given up.
     pub fn coming(&self) -> bool {
-        matches!(self.state, State::Waiting | State::Starting { .. } | State::Backoff { .. })
+        self.asked || matches!(self.state, State::Waiting | State::Starting { .. } | State::Backoff { .. })
     }
 
     pub fn ready(&self) -> bool {
-        matches!(self.state, State::Ready { .. })
+        !self.asked && matches!(self.state, State::Ready { .. })
     }
 }

@@ -7,43 +7,51 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Which child of the space a process is. Written as `step/deps`, `app/default#3`, `idle-command#1`: these names travel to
-/// init and back, which keeps them without reading them, and events and effects carry them so.
+/// Which child of the space a process is. Written as `step/deps`, `step/deps#2`, `app/default#3`, `idle-command#1`: these
+/// names travel to init and back, which keeps them without reading them, and events and effects carry them so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChildId {
-    /// A step runs once in a boot, so its name is enough.
-    Step(String),
+    /// A step runs once in a round: the first boot is round 1, and each `start` out of recovery or parked mode begins
+    /// another.
+    Step { name: String, round: u32 },
     /// An app may be started again: each attempt is a child of its own.
     App { name: String, attempt: u32 },
     /// Each run of `idle.action`'s command.
     IdleCommand(u32),
+    /// Each command of the console that recovery mode has.
+    Rescue(u32),
 }
 
 impl ChildId {
     /// What people know it by: the step's or app's name.
     pub fn name(&self) -> &str {
         match self {
-            ChildId::Step(name) | ChildId::App { name, .. } => name,
+            ChildId::Step { name, .. } | ChildId::App { name, .. } => name,
             ChildId::IdleCommand(_) => IDLE_COMMAND,
+            ChildId::Rescue(_) => RESCUE,
         }
     }
 
     /// Its log below the log folder, without `.log`. A step and an app of one name have logs of their own; an app's
     /// attempts share one.
     pub fn log(&self) -> String {
-        let folder = if matches!(self, ChildId::Step(_)) { "steps" } else { "apps" };
+        let folder = if matches!(self, ChildId::Step { .. }) { "steps" } else { "apps" };
         format!("{folder}/{}", self.name())
     }
 }
 
 const IDLE_COMMAND: &str = "idle-command";
+const RESCUE: &str = "rescue";
 
 impl fmt::Display for ChildId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ChildId::Step(name) => write!(f, "step/{name}"),
+            // As agents before the first round with a number wrote it.
+            ChildId::Step { name, round: 1 } => write!(f, "step/{name}"),
+            ChildId::Step { name, round } => write!(f, "step/{name}#{round}"),
             ChildId::App { name, attempt } => write!(f, "app/{name}#{attempt}"),
             ChildId::IdleCommand(number) => write!(f, "{IDLE_COMMAND}#{number}"),
+            ChildId::Rescue(number) => write!(f, "{RESCUE}#{number}"),
         }
     }
 }
@@ -66,12 +74,17 @@ impl FromStr for ChildId {
     /// Reads what `Display` writes, and nothing else.
     fn from_str(text: &str) -> Result<ChildId, UnknownChild> {
         let id = match text.split_once('/') {
-            Some(("step", name)) => Some(ChildId::Step(name.to_owned())),
+            Some(("step", step)) => {
+                let named = if step.contains('#') { numbered(step) } else { Some((step, 1)) };
+                named.map(|(name, round)| ChildId::Step { name: name.to_owned(), round })
+            }
             Some(("app", app)) => numbered(app).map(|(name, attempt)| ChildId::App { name: name.to_owned(), attempt }),
             Some(_) => None,
-            None => {
-                numbered(text).filter(|(name, _)| *name == IDLE_COMMAND).map(|(_, number)| ChildId::IdleCommand(number))
-            }
+            None => match numbered(text) {
+                Some((IDLE_COMMAND, number)) => Some(ChildId::IdleCommand(number)),
+                Some((RESCUE, number)) => Some(ChildId::Rescue(number)),
+                _ => None,
+            },
         };
         // A name is a log's too: neither empty nor a path.
         id.filter(|id| !id.name().is_empty() && !id.name().contains(['/', '#']) && id.to_string() == text)
@@ -119,6 +132,11 @@ pub struct Account {
 pub enum Exit {
     Code(i32),
     Signal(i32),
+    /// It was killed because the space's memory is limited, to this many bytes if that is known. Never told by init: the
+    /// agent finds it out.
+    OutOfMemory {
+        limit: Option<u64>,
+    },
     /// It never ran: why, in one clause with the object in it.
     NotStarted(String),
 }
@@ -134,6 +152,10 @@ impl fmt::Display for Exit {
         match self {
             Exit::Code(code) => write!(f, "ended with exit code {code}"),
             Exit::Signal(signal) => write!(f, "was killed by signal {signal}{}", signal_name(*signal)),
+            Exit::OutOfMemory { limit: Some(limit) } => {
+                write!(f, "was killed since the space reached its memory limit of {} MB", limit / 1_000_000)
+            }
+            Exit::OutOfMemory { limit: None } => f.write_str("was killed for want of memory"),
             Exit::NotStarted(why) => write!(f, "could not be started: {why}"),
         }
     }
@@ -178,9 +200,11 @@ mod tests {
     #[test]
     fn a_childs_name_is_read_as_it_is_written_and_says_where_its_log_is() {
         for (id, text, name, log) in [
-            (ChildId::Step("deps".into()), "step/deps", "deps", "steps/deps"),
+            (ChildId::Step { name: "deps".into(), round: 1 }, "step/deps", "deps", "steps/deps"),
+            (ChildId::Step { name: "deps".into(), round: 2 }, "step/deps#2", "deps", "steps/deps"),
             (ChildId::App { name: "deps".into(), attempt: 3 }, "app/deps#3", "deps", "apps/deps"),
             (ChildId::IdleCommand(1), "idle-command#1", "idle-command", "apps/idle-command"),
+            (ChildId::Rescue(4), "rescue#4", "rescue", "apps/rescue"),
         ] {
             assert_eq!((id.to_string().as_str(), id.name(), id.log().as_str()), (text, name, log));
             assert_eq!(text.parse(), Ok(id));
@@ -195,6 +219,7 @@ mod tests {
             "step/",
             "step/../x",
             "step/a#1",
+            "step/a#0x2",
             "app/default",
             "app/#1",
             "app/default#",

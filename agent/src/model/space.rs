@@ -5,13 +5,17 @@
 //! carried out, and a restarted agent asks again for whatever init does not know of: every effect can therefore be asked
 //! for twice, and none is lost between the saving and the act.
 
+mod apps;
 mod boot;
+mod detour;
 mod ending;
 mod idling;
 
 use super::app::{AppFacts, AppRun};
 use super::child::{ChildId, Exit, StepOutcome};
+use super::events::Events;
 use super::idle::{Activity, Verdict};
+use super::isolation::Isolation;
 use super::lease::{self, Lease};
 use super::now::{Monotonic, Now, Timestamp};
 use super::reading::Reading;
@@ -21,7 +25,8 @@ use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub use ending::FAILED_SHOWN;
+pub use detour::Beginning;
+pub use ending::{FAILED_SHOWN, Stage};
 
 /// How long beyond its end the use of a link is remembered, in milliseconds: the front door allows for clocks that
 /// differ by less.
@@ -45,6 +50,36 @@ pub struct Space {
     idle_commands: u32,
     /// The last of them has not ended yet, as far as we were told.
     idle_command_runs: bool,
+    /// Why it runs in recovery mode, or parked.
+    #[serde(default)]
+    why_mode: Option<String>,
+    /// 1 for the boot; each start out of recovery or parked mode begins another.
+    #[serde(default = "one")]
+    round: u32,
+    #[serde(default)]
+    pub(super) events: Events,
+    /// How many commands the console of recovery mode was given; names their processes.
+    #[serde(default)]
+    rescue_commands: u32,
+    /// Whether it is known what the user has not committed or pushed.
+    #[serde(default)]
+    repositories: Repositories,
+}
+
+/// A look at the repositories, once the space stops.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+enum Repositories {
+    #[default]
+    NotAsked,
+    /// The end of the space waits for the answer until then.
+    Asked {
+        until: Monotonic,
+    },
+    Told,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// What was found out about the space before its boot; never changes.
@@ -61,17 +96,50 @@ pub struct Facts {
     pub logs: String,
     /// Where the front door listens: the port that it has, also where the document says 0.
     pub listen: SocketAddr,
+    /// No recovery mode: what would lead to it ends the space.
+    #[serde(default)]
+    pub strict: bool,
+    /// How far the space's user is kept away from the agent.
+    #[serde(default)]
+    pub isolation: Isolation,
+    /// How the run before this one ended, in one sentence, if that is known.
+    #[serde(default)]
+    pub last_run: Option<String>,
 }
 
 /// Each phase owns its data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Phase {
-    Booting { since: Now },
-    Running { since: Now, mode: Mode },
-    Notice { since: Now, stops_at: Monotonic, mode: Mode },
-    Failed { since: Now, reason: String, code: u8 },
-    Stopping { since: Now, deadline: Monotonic, reason: String, code: u8 },
-    Stopped { since: Now, reason: String, code: u8 },
+    Booting {
+        since: Now,
+    },
+    Running {
+        since: Now,
+        mode: Mode,
+    },
+    Notice {
+        since: Now,
+        stops_at: Monotonic,
+        mode: Mode,
+    },
+    Failed {
+        since: Now,
+        reason: String,
+        code: u8,
+    },
+    Stopping {
+        since: Now,
+        deadline: Monotonic,
+        reason: String,
+        code: u8,
+        #[serde(default)]
+        stage: Stage,
+    },
+    Stopped {
+        since: Now,
+        reason: String,
+        code: u8,
+    },
 }
 
 impl Phase {
@@ -131,6 +199,34 @@ pub enum Event {
     StopAsked {
         reason: String,
     },
+    /// Somebody wants an app to be ended and started anew.
+    RestartAsked {
+        app: usize,
+        by: String,
+    },
+    /// Somebody wants the space to leave recovery or parked mode.
+    StartAsked {
+        by: String,
+    },
+    /// A command for the console of recovery mode, for the user's shell.
+    RescueAsked {
+        command: String,
+    },
+    /// The app has not answered its liveness probe as often in a row as it may.
+    AppSilent {
+        child: String,
+    },
+    /// It answers again.
+    AppAnswers {
+        child: String,
+    },
+    /// What is not committed or not pushed, a sentence for each repository.
+    RepositoriesSeen(Vec<String>),
+    /// Something outside the state machine that belongs into the space's events.
+    Noted {
+        text: String,
+        failure: bool,
+    },
     /// Nothing runs in the space any more.
     TreeEnded,
 }
@@ -145,11 +241,27 @@ pub enum Effect {
     StartApp {
         app: usize,
         child: String,
+        /// With a clean home and none of the user's set-up.
+        recovery: bool,
     },
     /// Ask the app until it answers, or its process is gone.
     ProbeApp {
         app: usize,
         child: String,
+        recovery: bool,
+    },
+    /// Ask a ready app from time to time whether it still answers, until its process is gone.
+    WatchApp {
+        app: usize,
+        child: String,
+        recovery: bool,
+    },
+    /// Ask the app to end in its own way; SIGTERM to its group where it has none or does not obey, SIGKILL after the grace.
+    EndApp {
+        app: usize,
+        child: String,
+        grace: Duration,
+        recovery: bool,
     },
     /// SIGTERM to the child's group, SIGKILL after the grace.
     EndChild {
@@ -160,6 +272,13 @@ pub enum Effect {
         child: String,
         command: Vec<String>,
     },
+    /// Run this in the user's shell, in the real home.
+    RunRescue {
+        child: String,
+        command: String,
+    },
+    /// Look which repositories hold what is not committed or not pushed; then `RepositoriesSeen`.
+    LookAtRepositories,
     /// Look at all activity sources now.
     Look,
     /// End everything that runs in the space: SIGTERM, after the grace SIGKILL to the whole tree; then `TreeEnded`.
@@ -184,6 +303,11 @@ impl Space {
             used_links: Vec::new(),
             idle_commands: 0,
             idle_command_runs: false,
+            why_mode: None,
+            round: 1,
+            events: Events::default(),
+            rescue_commands: 0,
+            repositories: Repositories::NotAsked,
             spec,
             facts,
             app_facts,
@@ -202,14 +326,21 @@ impl Space {
             Event::Resumed { known } => self.resume(&known, now, &mut effects),
             Event::Started { child, pid } => self.started(&child, pid, &mut effects),
             Event::StepEnded { child, outcome } => self.step_ended(&child, outcome, now, &mut effects),
-            Event::AppEnded { child, exit, last_line } => self.app_ended(&child, &exit, last_line, now),
+            Event::AppEnded { child, exit, last_line } => self.app_ended(&child, &exit, last_line, now, &mut effects),
             Event::OtherEnded { child, exit } => self.other_ended(&child, &exit),
-            Event::AppReady { child } => self.app_ready(&child, now),
+            Event::AppReady { child } => self.app_ready(&child, now, &mut effects),
             Event::Seen(reading) => self.seen(reading, now),
             Event::LeaseTaken(lease) => self.lease_taken(lease),
             Event::LeaseEnded { id } => self.lease_ended(&id, now),
             Event::LinkUsed { id, expires } => self.link_used(id, expires, now),
             Event::StopAsked { reason } => self.stop_asked(reason, now, &mut effects),
+            Event::RestartAsked { app, by } => self.restart_asked(app, &by, now, &mut effects),
+            Event::StartAsked { by } => self.start_asked(&by, now, &mut effects),
+            Event::RescueAsked { command } => self.rescue_asked(command, &mut effects),
+            Event::AppSilent { child } => self.app_silent(&child, now, &mut effects),
+            Event::AppAnswers { child } => self.app_answers(&child),
+            Event::RepositoriesSeen(found) => self.repositories_seen(found, now),
+            Event::Noted { text, failure } => self.events.tell(now, failure, text),
             Event::TreeEnded => self.tree_ended(now),
         }
         self.advance(now, &mut effects);
@@ -222,6 +353,7 @@ impl Space {
             self.end_leases(now);
             self.advance_steps(now, effects);
             self.advance_apps(now, effects);
+            self.give_up_apps(now, effects);
             self.become_ready(now);
             self.advance_idle(now, effects);
         }
@@ -232,7 +364,8 @@ impl Space {
     pub fn wakes_at(&self, now: Now) -> Option<Monotonic> {
         let mut moments = self.ending_moments();
         if self.up() {
-            moments.extend(self.boot_moments());
+            moments.extend(self.step_moments());
+            moments.extend(self.app_moments());
             moments.extend(self.leases.iter().map(|lease| lease.until));
             moments.extend(self.idle_moments(now));
         }
@@ -315,20 +448,6 @@ impl Space {
     pub fn warn(&mut self, warning: String) {
         if !self.warnings.contains(&warning) && self.warnings.len() < 32 {
             self.warnings.push(warning);
-        }
-    }
-
-    fn started(&mut self, child: &str, started: i32, effects: &mut Vec<Effect>) {
-        use super::app::State;
-        for (index, app) in self.apps.iter_mut().enumerate() {
-            match &mut app.state {
-                State::Starting { child: own, pid, .. } if own == child => {
-                    *pid = Some(started);
-                    effects.push(Effect::ProbeApp { app: index, child: child.to_owned() });
-                }
-                State::Ready { child: own, pid, .. } if own == child => *pid = Some(started),
-                _ => {}
-            }
         }
     }
 

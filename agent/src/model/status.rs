@@ -3,6 +3,8 @@
 //! Published over a `watch` channel after every change of state. Names of notebooks appear in it: it is for the
 //! space's own user and its operator on the unix sockets, and for signed-in viewers.
 
+use super::events::EventStatus;
+use super::isolation::Isolation;
 use super::now::Timestamp;
 use super::reading::KernelState;
 use serde::{Deserialize, Serialize};
@@ -25,7 +27,7 @@ pub struct Status {
     pub since: Timestamp,
     /// What the space is doing and why, in one plain sentence.
     pub sentence: String,
-    /// Why it failed or stops.
+    /// Why it failed or stops, or why it runs in recovery mode or parked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// In the order in which they run.
@@ -37,6 +39,15 @@ pub struct Status {
     pub leases: Vec<LeaseStatus>,
     /// What went wrong without stopping the space, or may surprise.
     pub warnings: Vec<String>,
+    /// What happened, oldest first: the last hundred at most.
+    #[serde(default)]
+    pub events: Vec<EventStatus>,
+    /// How far the space's user is kept away from the agent.
+    #[serde(default)]
+    pub isolation: Isolation,
+    /// How the run before this one ended, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_run: Option<String>,
     /// Whom the apps and steps run as.
     pub user: String,
     /// The home folder, absolute.
@@ -73,6 +84,10 @@ pub enum PhaseName {
 pub enum Mode {
     /// As its document says.
     Normal,
+    /// The first app with a clean home and none of the user's set-up, so that a broken space can be repaired.
+    Recovery,
+    /// No app runs: the space was stopped for idleness, and its platform started it again unasked.
+    Parked,
 }
 
 /// A set-up step of this boot.
@@ -305,6 +320,9 @@ pub(super) mod tests {
             },
             leases: Vec::new(),
             warnings: Vec::new(),
+            events: Vec::new(),
+            isolation: Isolation::None,
+            last_run: None,
             user: "alice".into(),
             home: "/home/alice".into(),
             listen: SocketAddr::from(([127, 0, 0, 1], 8888)),

@@ -4,7 +4,7 @@
 use super::child::StepOutcome;
 use super::now::Now;
 use serde::{Deserialize, Serialize};
-use space_lifecycle::{Step, awaited};
+use space_lifecycle::{Moment, Step, awaited};
 
 /// Where a step stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,12 +45,12 @@ pub enum Next {
     Nothing,
 }
 
-/// One after another: the first that waits and whose needs are over.
-pub fn next(steps: &[Step], runs: &[StepRun]) -> Next {
-    if runs.iter().any(|run| matches!(run, StepRun::Running { .. })) {
+/// Of the steps of one moment, one after another: the first that waits and whose needs are over.
+pub fn next(steps: &[Step], runs: &[StepRun], moment: Moment) -> Next {
+    if running(steps, runs, moment).next().is_some() {
         return Next::Nothing;
     }
-    for index in (0..steps.len()).filter(|index| runs[*index] == StepRun::Waiting) {
+    for index in of(steps, moment).filter(|index| runs[*index] == StepRun::Waiting) {
         let needs: Vec<usize> = positions(steps, &steps[index].needs);
         if let Some(need) = needs.iter().find(|need| runs[**need].failed()) {
             let why = match &runs[*need] {
@@ -66,9 +66,20 @@ pub fn next(steps: &[Step], runs: &[StepRun]) -> Next {
     Next::Nothing
 }
 
+/// The steps of this moment that run.
+pub fn running(steps: &[Step], runs: &[StepRun], moment: Moment) -> impl Iterator<Item = usize> {
+    of(steps, moment).filter(|index| matches!(runs[*index], StepRun::Running { .. }))
+}
+
+/// The steps of this moment, in the order in which they run.
+pub fn of(steps: &[Step], moment: Moment) -> impl Iterator<Item = usize> {
+    (0..steps.len()).filter(move |index| steps[*index].on == moment)
+}
+
 /// Whether every step that the apps wait for is over.
 pub fn apps_may_start(steps: &[Step], runs: &[StepRun]) -> bool {
-    awaited(steps).into_iter().zip(runs).all(|(awaited, run)| !awaited || run.over())
+    let awaited = awaited(steps);
+    of(steps, Moment::Start).all(|index| !awaited[index] || runs[index].over())
 }
 
 fn positions(steps: &[Step], names: &[String]) -> Vec<usize> {
@@ -108,17 +119,18 @@ mod tests {
             step("deps", &["repo"], Blocks::App),
             step("dotfiles", &[], Blocks::Nothing),
         ];
-        assert_eq!(next(&steps, &[StepRun::Waiting, StepRun::Waiting, StepRun::Waiting]), Next::Start(0));
-        assert_eq!(next(&steps, &[ended(false), StepRun::Waiting, StepRun::Waiting]), Next::Start(1));
+        let next = |runs: &[StepRun]| next(&steps, runs, Moment::Start);
+        assert_eq!(next(&[StepRun::Waiting, StepRun::Waiting, StepRun::Waiting]), Next::Start(0));
+        assert_eq!(next(&[ended(false), StepRun::Waiting, StepRun::Waiting]), Next::Start(1));
         assert!(!apps_may_start(&steps, &[ended(false), StepRun::Waiting, StepRun::Waiting]));
         assert!(apps_may_start(&steps, &[ended(false), ended(false), StepRun::Waiting]));
-        assert_eq!(next(&steps, &[ended(false), ended(false), StepRun::Waiting]), Next::Start(2));
+        assert_eq!(next(&[ended(false), ended(false), StepRun::Waiting]), Next::Start(2));
     }
 
     #[test]
     fn a_step_whose_need_failed_is_dropped_and_says_so() {
         let steps = [step("repo", &[], Blocks::Nothing), step("deps", &["repo"], Blocks::App)];
-        let next = next(&steps, &[ended(true), StepRun::Waiting]);
+        let next = next(&steps, &[ended(true), StepRun::Waiting], Moment::Start);
         assert_eq!(next, Next::Drop(1, "the step repo that it needs has failed: x".into()));
     }
 }

@@ -6,8 +6,8 @@ use super::idle::{Verdict, clock};
 use super::now::{Now, spoken};
 use super::space::{Phase, Space};
 use super::status::{
-    self, ActivityStatus, AgentStatus, AppState, AppStatus, KernelStatus, PhaseName, Status, StepState, StepStatus,
-    VerdictName,
+    self, ActivityStatus, AgentStatus, AppState, AppStatus, KernelStatus, Mode, PhaseName, Status, StepState,
+    StepStatus, VerdictName,
 };
 use super::step::StepRun;
 use space_lifecycle::{Action, awaited};
@@ -29,6 +29,9 @@ impl Space {
             activity: self.activity_status(&now),
             leases: self.leases.iter().map(|lease| lease.status(&now)).collect(),
             warnings: self.warnings.clone(),
+            events: self.events.list().cloned().collect(),
+            isolation: self.facts.isolation,
+            last_run: self.facts.last_run.clone(),
             user: self.facts.user.clone(),
             home: self.facts.home.clone(),
             listen: self.facts.listen,
@@ -50,8 +53,8 @@ impl Space {
     fn phase_status(&self) -> (PhaseName, Now, Option<String>) {
         match &self.phase {
             Phase::Booting { since } => (PhaseName::Booting, *since, None),
-            Phase::Running { since, .. } => (PhaseName::Running, *since, None),
-            Phase::Notice { since, .. } => (PhaseName::Notice, *since, None),
+            Phase::Running { since, .. } => (PhaseName::Running, *since, self.why_mode().map(str::to_owned)),
+            Phase::Notice { since, .. } => (PhaseName::Notice, *since, self.why_mode().map(str::to_owned)),
             Phase::Failed { since, reason, .. } => (PhaseName::Failed, *since, Some(reason.clone())),
             Phase::Stopping { since, reason, .. } => (PhaseName::Stopping, *since, Some(reason.clone())),
             Phase::Stopped { since, reason, .. } => (PhaseName::Stopped, *since, Some(reason.clone())),
@@ -62,6 +65,10 @@ impl Space {
     fn sentence(&self, now: &Now) -> String {
         match &self.phase {
             Phase::Booting { .. } => self.booting_sentence(),
+            Phase::Running { mode: Mode::Parked, .. } => {
+                format!("The space is parked, and nothing runs in it: {}.", self.why_mode().unwrap_or("it was stopped"))
+            }
+            Phase::Running { mode: Mode::Recovery, .. } => self.recovery_sentence(),
             Phase::Running { .. } => match self.apps.iter().position(|app| app.coming()) {
                 Some(index) => format!("{} is being started again.", self.app_facts[index].label),
                 None => self.ready_sentence(now),
@@ -76,6 +83,17 @@ impl Space {
             Phase::Stopping { reason, .. } => format!("The space is stopping: {reason}."),
             Phase::Stopped { reason, .. } => format!("The space has stopped: {reason}."),
         }
+    }
+
+    fn recovery_sentence(&self) -> String {
+        let why = self.why_mode().unwrap_or("somebody asked for it");
+        let what = match (self.app_facts.first(), self.apps.first()) {
+            (Some(facts), Some(app)) if app.ready() => format!("; {} runs with a clean home", facts.label),
+            (Some(facts), Some(app)) if app.coming() => format!("; {} is starting with a clean home", facts.label),
+            (Some(facts), Some(_)) => format!("; {} cannot run with a clean home either", facts.label),
+            _ => String::new(),
+        };
+        format!("The space runs in recovery mode: {why}{what}. After the repair: space-agent start.")
     }
 
     fn booting_sentence(&self) -> String {

@@ -198,7 +198,11 @@ fn with_base_paths(named: Vec<(String, Written)>, own_base: bool) -> Vec<(App, (
         // An app whose kind could not be read is a mistake already; its place in the list stays.
         let kind = app.what.unwrap_or(AppKind::Jupyterlab(JupyterLab { environment: None }));
         let (restart, limits) = (AppRestart::default(), Limits::default());
-        apps.push((App { name, kind, base_path, env: app.env, restart, live: None, limits }, app.path_place));
+        let ready_deadline = std::time::Duration::from_secs(120);
+        apps.push((
+            App { name, kind, base_path, env: app.env, restart, ready_deadline, live: None, limits },
+            app.path_place,
+        ));
     }
     apps
 }

@@ -1,10 +1,12 @@
 //! Running, notice, and the stop that follows when nothing works.
 
 use super::{Effect, Phase, Space};
+use crate::model::app::State;
 use crate::model::child::ChildId;
 use crate::model::idle::Verdict;
 use crate::model::now::{Monotonic, Now, spoken};
 use crate::model::reading::Reading;
+use crate::model::status::Mode;
 use space_lifecycle::Action;
 use std::time::Duration;
 
@@ -51,7 +53,7 @@ impl Space {
         match &self.spec.idle.action {
             Action::Exit => {
                 let for_how_long = spoken(self.spec.idle.shutdown.unwrap_or_default());
-                self.stop(format!("nothing has run in it for {for_how_long}"), 0, now, effects);
+                self.stop(format!("nothing has run in it for {for_how_long}"), self.idle_code(), now, effects);
             }
             Action::Command(_) => {
                 self.idle_commands += 1;
@@ -65,6 +67,12 @@ impl Space {
             }
             Action::Observe | Action::Report => {}
         }
+    }
+
+    /// Whoever started the space hears that its app could not run, not even in recovery mode.
+    fn idle_code(&self) -> u8 {
+        let gone = self.apps.first().is_some_and(|app| app.state == State::GivenUp);
+        if self.recovers() && gone { 3 } else { 0 }
     }
 
     /// The run of `idle.action`'s command that has begun last.
@@ -84,7 +92,8 @@ impl Space {
 
     /// When the space stops if nothing happens; `None` while something works, or if it never stops by itself.
     pub(in crate::model) fn would_stop_at(&self, now: &Now) -> Option<Monotonic> {
-        if matches!(self.spec.idle.action, Action::Observe | Action::Report) {
+        // Parked it costs nothing of its own, and its platform would start it again.
+        if matches!(self.spec.idle.action, Action::Observe | Action::Report) || self.mode() == Some(Mode::Parked) {
             return None;
         }
         match self.verdict(now) {

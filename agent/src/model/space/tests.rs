@@ -35,6 +35,9 @@ impl Story {
             home: "/home/alice".into(),
             logs: "/log".into(),
             listen: ([127, 0, 0, 1], 8888).into(),
+            strict: false,
+            isolation: Default::default(),
+            last_run: None,
         };
         let facts_of = |_: &space_lifecycle::App| AppFacts {
             label: "JupyterLab".into(),
@@ -114,7 +117,7 @@ fn start_step(step: usize, name: &str) -> Effect {
 }
 
 fn start_app(attempt: u32) -> Effect {
-    Effect::StartApp { app: 0, child: format!("app/default#{attempt}") }
+    Effect::StartApp { app: 0, child: format!("app/default#{attempt}"), recovery: false }
 }
 
 #[test]
@@ -123,7 +126,7 @@ fn the_app_starts_when_its_steps_are_over_and_beside_the_others() {
     assert_eq!(story.happens(Event::Tick), [start_step(0, "jupyterlab")]);
     assert_eq!(story.step_ends("jupyterlab", done()), [start_step(1, "handbook"), start_app(1)]);
     let child = "app/default#1".to_owned();
-    let probe = Effect::ProbeApp { app: 0, child: child.clone() };
+    let probe = Effect::ProbeApp { app: 0, child: child.clone(), recovery: false };
     assert_eq!(story.happens(Event::Started { child, pid: 7 }), [probe]);
     assert_eq!(story.status().sentence, "JupyterLab is starting.");
     story.happens(Event::AppReady { child: "app/default#1".into() });

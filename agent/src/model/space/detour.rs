@@ -1,0 +1,129 @@
+//! Recovery and parked mode: how a space gets into them, and out again by a start.
+//!
+//! In recovery mode the first app runs with a clean home and none of the user's set-up, so that what is broken can be
+//! repaired; if it cannot run either, the agent's own page is what is left. Parked, nothing runs at all.
+
+use super::{Effect, Phase, Space};
+use crate::model::app::{AppRun, State};
+use crate::model::child::ChildId;
+use crate::model::now::Now;
+use crate::model::status::Mode;
+use crate::model::step::StepRun;
+use std::time::Duration;
+
+/// What a step or an app gets to end in when the space turns to recovery mode.
+const TURN: Duration = Duration::from_secs(5);
+
+/// How a space begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Beginning {
+    Boot,
+    /// With the reason.
+    Recovery(String),
+    /// With the reason.
+    Parked(String),
+}
+
+impl Space {
+    /// How it runs; `None` while it boots or ends.
+    pub fn mode(&self) -> Option<Mode> {
+        self.phase.mode()
+    }
+
+    /// Why it runs in recovery mode or parked.
+    pub fn why_mode(&self) -> Option<&str> {
+        self.why_mode.as_deref()
+    }
+
+    pub(super) fn recovers(&self) -> bool {
+        self.mode() == Some(Mode::Recovery)
+    }
+
+    /// Before anything has happened: a boot is what a new space does.
+    pub fn begin(&mut self, beginning: Beginning, now: Now) {
+        let (mode, why) = match beginning {
+            Beginning::Boot => return,
+            Beginning::Recovery(why) => (Mode::Recovery, why),
+            Beginning::Parked(why) => (Mode::Parked, why),
+        };
+        self.turn_to(mode, why, now);
+        for (index, app) in self.apps.iter_mut().enumerate() {
+            if mode == Mode::Parked || index > 0 {
+                app.state = State::Stopped;
+            }
+        }
+    }
+
+    fn turn_to(&mut self, mode: Mode, why: String, now: Now) {
+        let what = match mode {
+            Mode::Normal => "it runs",
+            Mode::Recovery => "recovery mode",
+            Mode::Parked => "parked",
+        };
+        self.events.tell(now, mode == Mode::Recovery, format!("{what}: {why}"));
+        self.phase = Phase::Running { since: now, mode };
+        self.why_mode = Some(why);
+        self.activity.ready_since = Some(now.monotonic);
+    }
+
+    /// Something without which the space is not what it should be: recovery mode, or with `--strict` the end.
+    pub(super) fn recover(&mut self, reason: String, code: u8, now: Now, effects: &mut Vec<Effect>) {
+        if self.facts.strict {
+            return self.fail(reason, code, now, effects);
+        }
+        // Nothing of the normal boot is started any more.
+        effects.retain(|effect| matches!(effect, Effect::EndChild { .. } | Effect::EndApp { .. }));
+        self.end_running_steps(TURN, effects);
+        for index in 0..self.apps.len() {
+            self.end_app(index, TURN, effects);
+        }
+        self.turn_to(Mode::Recovery, reason, now);
+        for (index, app) in self.apps.iter_mut().enumerate() {
+            app.history = Default::default();
+            if app.child().is_none() {
+                app.state = if index == 0 { State::Waiting } else { State::Stopped };
+            }
+        }
+        self.advance_apps(now, effects);
+    }
+
+    fn end_running_steps(&mut self, grace: Duration, effects: &mut Vec<Effect>) {
+        for step in &mut self.steps {
+            if let StepRun::Running { child, timed_out: false, .. } = step {
+                effects.push(Effect::EndChild { child: child.clone(), grace });
+            }
+        }
+    }
+
+    /// Out of recovery or parked mode: the boot begins anew, with all its steps.
+    pub(super) fn start_asked(&mut self, by: &str, now: Now, effects: &mut Vec<Effect>) {
+        if !matches!(self.mode(), Some(Mode::Recovery | Mode::Parked)) {
+            return;
+        }
+        self.events.tell(now, false, format!("{by} asked for a start"));
+        self.end_running_steps(TURN, effects);
+        for index in 0..self.apps.len() {
+            self.end_app(index, TURN, effects);
+            let app = &mut self.apps[index];
+            app.history = Default::default();
+            if app.child().is_none() {
+                *app = AppRun { attempts: app.attempts, ..AppRun::waiting() };
+            }
+        }
+        self.round += 1;
+        self.steps = vec![StepRun::Waiting; self.spec.steps.len()];
+        self.warnings.clear();
+        self.why_mode = None;
+        self.activity.ready_since = None;
+        self.phase = Phase::Booting { since: now };
+    }
+
+    /// The console of recovery mode: only there, since a normal space has its app for that.
+    pub(super) fn rescue_asked(&mut self, command: String, effects: &mut Vec<Effect>) {
+        if self.recovers() {
+            self.rescue_commands += 1;
+            let child = ChildId::Rescue(self.rescue_commands).to_string();
+            effects.push(Effect::RunRescue { child, command });
+        }
+    }
+}
