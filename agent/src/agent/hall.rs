@@ -362,7 +362,7 @@ pub(super) fn door(space: &Space, workshop: &Workshop) -> Door {
             uid: definition.account.uid,
             confined: !definition.kernels,
             state: match app.state {
-                State::Ready { .. } if space.up() => RouteState::Ready,
+                State::Ready { .. } if app.ready() && space.up() => RouteState::Ready,
                 State::GivenUp | State::Stopped => RouteState::Gone,
                 _ if space.up() => RouteState::NotYet,
                 _ => RouteState::Gone,

@@ -220,6 +220,8 @@ impl Space {
 
 fn app_state(run: &AppRun) -> (AppState, Option<i32>, Option<Now>) {
     match &run.state {
+        // On its way out, and then started anew.
+        State::Starting { pid, .. } | State::Ready { pid, .. } if run.asked => (AppState::Restarting, *pid, None),
         State::Waiting => (AppState::Waiting, None, None),
         State::Starting { pid, since, .. } => (AppState::Starting, *pid, Some(*since)),
         State::Ready { pid, since, .. } => (AppState::Ready, *pid, Some(*since)),

@@ -90,6 +90,7 @@ impl Space {
         let settled = self.apps.iter().all(|app| !app.coming());
         if settled && step::apps_may_start(&self.spec.steps, &self.steps) {
             self.phase = Phase::Running { since: now, mode: Mode::Normal };
+            self.why_mode = None;
             self.activity.ready_since = Some(now.monotonic);
         }
     }

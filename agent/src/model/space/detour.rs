@@ -71,8 +71,7 @@ impl Space {
         if self.facts.strict {
             return self.fail(reason, code, now, effects);
         }
-        // Nothing of the normal boot is started any more.
-        effects.retain(|effect| matches!(effect, Effect::EndChild { .. } | Effect::EndApp { .. }));
+        self.call_off_starts(effects);
         self.end_running_steps(TURN, effects);
         for index in 0..self.apps.len() {
             self.end_app(index, TURN, effects);
@@ -85,6 +84,21 @@ impl Space {
             }
         }
         self.advance_apps(now, effects);
+    }
+
+    /// Nothing of the normal boot is started any more: what was about to be never was.
+    fn call_off_starts(&mut self, effects: &mut Vec<Effect>) {
+        effects.retain(|effect| match effect {
+            Effect::StartStep { step, .. } => {
+                self.steps[*step] = StepRun::Dropped { why: "the space turned to recovery mode".into() };
+                false
+            }
+            Effect::StartApp { app, .. } => {
+                self.apps[*app].state = State::Stopped;
+                false
+            }
+            _ => true,
+        });
     }
 
     fn end_running_steps(&mut self, grace: Duration, effects: &mut Vec<Effect>) {

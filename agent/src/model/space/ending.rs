@@ -159,6 +159,9 @@ impl Space {
 
     /// Nothing runs any more. What the repositories hold is told before the end, if that is known soon.
     pub(super) fn tree_ended(&mut self, now: Now) {
+        if self.stopping().is_none() {
+            return;
+        }
         self.set_stage(Stage::Over);
         for app in &mut self.apps {
             app.state = State::Stopped;

@@ -5,11 +5,15 @@ use crate::model::app::State;
 use crate::model::now::Timestamp;
 use crate::model::reading::{Kernel, KernelState};
 use crate::model::status::{AgentStatus, AppState, PhaseName, Status, StepState, VerdictName};
-use proptest::prelude::*;
 use space_lifecycle::{Action, Blocks, OnFailure, Step, StepKind};
 use std::collections::BTreeMap;
 
+mod detour;
+mod ending;
+mod properties;
+
 /// A space whose clock the test moves.
+#[derive(Debug)]
 struct Story {
     space: Space,
     ms: u64,
@@ -76,6 +80,13 @@ impl Story {
         self.happens(Event::Seen(Reading { app: "default".into(), seen: Ok(vec![kernel]) }))
     }
 
+    /// From the wish to stop to the end, for an app that obeys.
+    fn ends(&mut self, attempt: u32) -> Vec<Effect> {
+        self.happens(Event::RepositoriesSeen(Vec::new()));
+        assert_eq!(self.app_ends(attempt), [END_TREE]);
+        self.happens(Event::TreeEnded)
+    }
+
     /// Up to a space that is ready.
     fn ready(mut self) -> Story {
         self.happens(Event::Tick);
@@ -120,6 +131,19 @@ fn start_app(attempt: u32) -> Effect {
     Effect::StartApp { app: 0, child: format!("app/default#{attempt}"), recovery: false }
 }
 
+/// What is left behind gets half a second.
+const END_TREE: Effect = Effect::EndTree { grace: Duration::from_millis(500) };
+
+/// The beginning of a stop of a space without stop steps whose app runs.
+fn stopping(attempt: u32) -> [Effect; 2] {
+    [Effect::LookAtRepositories, end_app(attempt, 10, false)]
+}
+
+fn end_app(attempt: u32, seconds: u64, recovery: bool) -> Effect {
+    let (child, grace) = (format!("app/default#{attempt}"), Duration::from_secs(seconds));
+    Effect::EndApp { app: 0, child, grace, recovery }
+}
+
 #[test]
 fn the_app_starts_when_its_steps_are_over_and_beside_the_others() {
     let mut story = Story::new();
@@ -143,18 +167,6 @@ fn a_space_without_steps_and_apps_is_ready_at_once() {
 }
 
 #[test]
-fn a_failed_step_that_matters_fails_the_boot_with_its_reason_and_code_1() {
-    let mut story = Story::new();
-    story.happens(Event::Tick);
-    assert_eq!(story.step_ends("jupyterlab", failed()), []);
-    let status = story.status();
-    assert_eq!(status.phase, PhaseName::Failed);
-    assert!(status.sentence.contains("the step jupyterlab failed: cannot reach the index"), "{}", status.sentence);
-    assert_eq!(story.after(FAILED_SHOWN.as_secs()), [Effect::EndTree { grace: Duration::from_secs(10) }]);
-    assert_eq!(story.happens(Event::TreeEnded), [Effect::Leave { code: 1 }]);
-}
-
-#[test]
 fn a_failed_step_that_may_fail_is_a_warning() {
     let mut story = Story::new();
     story.happens(Event::Tick);
@@ -165,7 +177,7 @@ fn a_failed_step_that_may_fail_is_a_warning() {
 }
 
 #[test]
-fn a_step_that_matters_and_cannot_run_for_want_of_another_fails_the_boot_with_the_first_reason() {
+fn a_step_that_matters_and_cannot_run_for_want_of_another_tells_the_first_reason() {
     let mut story = Story::new();
     story.space.spec.steps.swap(0, 1);
     story.space.spec.steps[1].needs = vec!["handbook".into()];
@@ -189,29 +201,11 @@ fn a_step_that_takes_too_long_is_ended_once_and_told_so() {
 }
 
 #[test]
-fn an_app_that_dies_at_once_is_tried_three_times_then_the_space_ends_with_code_3() {
-    let mut story = Story::new();
-    story.happens(Event::Tick);
-    story.step_ends("jupyterlab", done());
-    assert_eq!(story.app_ends(1), []);
-    assert_eq!(story.status().apps[0].state, AppState::Restarting);
-    assert_eq!(story.after(1), [start_app(2)]);
-    story.app_ends(2);
-    assert_eq!(story.after(2), [start_app(3)]);
-    story.app_ends(3);
-    let status = story.status();
-    let reason = status.reason.unwrap();
-    assert!(reason.contains("JupyterLab ended with exit code 1; its last line was: no module (3 starts)"), "{reason}");
-    story.after(3);
-    assert_eq!(story.happens(Event::TreeEnded), [Effect::Leave { code: 3 }]);
-}
-
-#[test]
 fn an_app_that_crashes_while_it_is_used_comes_back_and_holds_the_space_meanwhile() {
     let mut story = Story::new().ready();
     story.app_ends(1);
     assert_eq!((story.status().phase, story.status().activity.verdict), (PhaseName::Running, VerdictName::Active));
-    assert_eq!(story.after(1), [start_app(2)]);
+    assert_eq!(story.after(2), [start_app(2)]);
     story.happens(Event::AppReady { child: "app/default#2".into() });
     assert_eq!((story.status().apps[0].state, story.status().apps[0].restarts), (AppState::Ready, 1));
 }
@@ -225,9 +219,9 @@ fn an_untouched_space_is_warned_of_looked_at_and_then_stopped_with_code_0() {
     assert_eq!(story.status().phase, PhaseName::Notice);
     assert_eq!(story.after(10), [Effect::Look], "nothing was looked at since: not on old evidence");
     let reading = Reading { app: "default".into(), seen: Ok(Vec::new()) };
-    assert_eq!(story.happens(Event::Seen(reading)), [Effect::EndTree { grace: Duration::from_secs(10) }]);
+    assert_eq!(story.happens(Event::Seen(reading)), stopping(1));
     assert!(story.status().sentence.contains("nothing has run in it for 60 s"));
-    assert_eq!(story.happens(Event::TreeEnded), [Effect::Leave { code: 0 }]);
+    assert_eq!(story.ends(1), [Effect::Leave { code: 0 }]);
 }
 
 #[test]
@@ -242,7 +236,7 @@ fn who_could_not_be_seen_for_long_still_gets_the_whole_notice() {
     assert_eq!(story.status().activity.stops_at, Some(at(510_000).wall));
     assert_eq!(story.after(9), []);
     assert_eq!(story.after(1), [Effect::Look]);
-    assert_eq!(story.happens(back()), [Effect::EndTree { grace: Duration::from_secs(10) }]);
+    assert_eq!(story.happens(back()), stopping(1));
 }
 
 #[test]
@@ -354,15 +348,6 @@ fn an_idle_command_that_was_lost_with_the_agent_is_asked_for_again_and_one_that_
 }
 
 #[test]
-fn a_second_wish_to_stop_makes_it_short() {
-    let mut story = Story::new().ready();
-    let asked = || Event::StopAsked { reason: "x".into() };
-    assert_eq!(story.happens(asked()), [Effect::EndTree { grace: Duration::from_secs(10) }]);
-    assert_eq!(story.happens(asked()), [Effect::EndTree { grace: Duration::ZERO }]);
-    assert_eq!(story.after(1), [Effect::Leave { code: 0 }]);
-}
-
-#[test]
 fn a_resumed_agent_asks_again_for_what_init_does_not_know_and_takes_up_the_rest() {
     let mut story = Story::new();
     story.happens(Event::Tick);
@@ -400,80 +385,4 @@ fn the_state_comes_back_from_its_stored_form() {
     story.sees(KernelState::Busy, "x");
     let stored = serde_json::to_vec(&story.space).unwrap();
     assert_eq!(serde_json::from_slice::<Space>(&stored).unwrap(), story.space);
-}
-
-fn any_event() -> impl Strategy<Value = Event> {
-    let attempt = 1u32..5;
-    let app = attempt.prop_map(|attempt| format!("app/default#{attempt}"));
-    let step = prop_oneof![Just("step/jupyterlab".to_owned()), Just("step/handbook".to_owned())];
-    let outcome = prop_oneof![Just(done()), Just(failed()), Just(StepOutcome::Skipped { why: "same".into() })];
-    let exit = prop_oneof![Just(Exit::Code(0)), Just(Exit::Signal(9)), Just(Exit::NotStarted("x".into()))];
-    let state = prop_oneof![Just(KernelState::Idle), Just(KernelState::Busy), Just(KernelState::Dead)];
-    prop_oneof![
-        4 => Just(Event::Tick),
-        2 => (step, outcome).prop_map(|(child, outcome)| Event::StepEnded { child, outcome }),
-        2 => (app.clone(), exit).prop_map(|(child, exit)| Event::AppEnded { child, exit, last_line: None }),
-        2 => app.clone().prop_map(|child| Event::AppReady { child }),
-        1 => (app, 1..9999).prop_map(|(child, pid)| Event::Started { child, pid }),
-        2 => (state, "[ab]").prop_map(|(state, last_activity)| Event::Seen(Reading {
-            app: "default".into(),
-            seen: Ok(vec![Kernel { id: "k".into(), name: "n".into(), state, last_activity }]),
-        })),
-        1 => Just(Event::Seen(Reading { app: "default".into(), seen: Err("it hangs".into()) })),
-        1 => Just(Event::Resumed { known: vec!["app/default#1".into()] }),
-        1 => Just(Event::StopAsked { reason: "x".into() }),
-        1 => Just(Event::TreeEnded),
-    ]
-}
-
-fn arrow(from: PhaseName, to: PhaseName) -> bool {
-    use PhaseName::{Booting, Failed, Notice, Running, Stopped, Stopping};
-    let direct = |from, to| {
-        matches!(
-            (from, to),
-            (Booting, Running | Stopping | Failed)
-                | (Running, Notice | Stopping | Failed)
-                | (Notice, Running | Stopping | Failed)
-                | (Failed, Stopping)
-                | (Stopping, Stopped)
-        )
-    };
-    // One event may bring two arrows: the last look ends the notice, a late agent finds the deadline over.
-    from == to
-        || direct(from, to)
-        || [Running, Notice, Failed, Stopping].iter().any(|via| direct(from, *via) && direct(*via, to))
-}
-
-proptest! {
-    #[test]
-    fn phases_move_only_along_the_arrows_and_the_end_is_the_end(
-        events in proptest::collection::vec((any_event(), 0u64..40), 1..120)
-    ) {
-        let mut story = Story::new();
-        let mut phase = story.status().phase;
-        for (event, seconds) in events {
-            story.ms += seconds * 1000;
-            let resumed = matches!(event, Event::Resumed { .. });
-            let effects = story.happens(event);
-            let next = story.status().phase;
-            prop_assert!(arrow(phase, next), "{phase:?} -> {next:?}");
-            if phase == PhaseName::Stopped && !resumed {
-                prop_assert_eq!(effects, []);
-            }
-            let starts = story.space.apps.iter().filter(|app| matches!(app.state, State::Starting { .. })).count();
-            prop_assert!(starts <= 1);
-            phase = next;
-        }
-    }
-
-    #[test]
-    fn stopping_always_ends(events in proptest::collection::vec(any_event(), 0..60)) {
-        let mut story = Story::new();
-        story.happens(Event::StopAsked { reason: "x".into() });
-        for event in events {
-            story.happens(event);
-        }
-        story.after(25);
-        prop_assert_eq!(story.status().phase, PhaseName::Stopped);
-    }
 }
