@@ -57,6 +57,8 @@ pub struct Definition {
     pub strip_base_path: bool,
     pub upstream: Upstream,
     pub ready: Ready,
+    /// A POST to this path makes it end in its own way.
+    pub farewell: Option<String>,
     /// It has Jupyter's REST interface, with `api/kernels`, below its base path.
     pub kernels: bool,
 }
@@ -142,6 +144,12 @@ fn own_socket(name: &str, run_folder: &Path) -> PathBuf {
         return path;
     }
     folder.join(keys::fingerprint(name.as_bytes(), 16))
+}
+
+/// `path` below the app's base path, as the app sees it.
+pub fn below_base(definition: &Definition, path: &str) -> String {
+    let seen = if definition.strip_base_path { "/" } else { &definition.base_path };
+    join_base(seen, path)
 }
 
 /// `/base/` and `/app/` make `/base/app/`.

@@ -5,13 +5,15 @@
 
 mod attach;
 mod ending;
+mod farewell;
 mod logs;
 mod output;
 mod probe;
 
 pub use attach::{Attached, KnownChild, Link, attach, end_known, keep, set_policy};
+pub use farewell::Farewell;
 pub use logs::{Logs, Writer};
-pub use probe::Probe;
+pub use probe::{Answers, Probe, Watch};
 
 use crate::model::child::{ChildSpec, Exit};
 use crate::model::log::LogLine;
@@ -53,14 +55,22 @@ pub enum Command {
         child: String,
         probe: Probe,
     },
+    /// Ask a ready app from time to time.
+    Watch {
+        child: String,
+        watch: Watch,
+    },
+    /// SIGTERM, SIGKILL after the grace; before both the app's own way of ending, if it has one.
     End {
         child: String,
         grace: Duration,
+        farewell: Option<Farewell>,
     },
     /// The child's end is in the stored state: init may forget it.
     Stored {
         child: String,
     },
+    /// End everything that runs in the space: SIGTERM, SIGKILL to all that is left after the grace.
     EndTree {
         grace: Duration,
     },
@@ -80,6 +90,11 @@ pub enum News {
     },
     Ready {
         child: String,
+    },
+    /// A ready app has gone silent, or answers again.
+    Watched {
+        child: String,
+        answers: Answers,
     },
     /// init was asked by a signal to stop, so many times.
     StopAsked {
@@ -134,6 +149,10 @@ enum Inside {
     },
     Ready {
         child: String,
+    },
+    Watched {
+        child: String,
+        answers: Answers,
     },
     TreeEnded,
 }
@@ -239,7 +258,11 @@ impl Room {
                 self.probe(child, probe);
                 Ok(())
             }
-            Command::End { child, grace } => self.end(child, grace),
+            Command::Watch { child, watch } => {
+                self.watch(child, watch);
+                Ok(())
+            }
+            Command::End { child, grace, farewell } => self.end(child, grace, farewell),
             Command::Stored { child } => {
                 if let Some(known) = self.children.get_mut(&child) {
                     known.stored = true;
@@ -268,14 +291,40 @@ impl Room {
             probe.until_ready().await;
             let _ = inner.send(Inside::Ready { child: name }).await;
         });
-        self.probes.insert(child, handle);
+        self.replace_probe(child, handle);
     }
 
-    fn end(&mut self, child: String, grace: Duration) -> io::Result<()> {
-        self.signal(&child, Signal::SIGTERM)?;
+    fn watch(&mut self, child: String, watch: Watch) {
+        let (inner, name) = (self.inner.clone(), child.clone());
+        let handle = self.tasks.spawn(async move {
+            let mut answers = Answers::Again;
+            loop {
+                answers = watch.change(answers).await;
+                let _ = inner.send(Inside::Watched { child: name.clone(), answers }).await;
+            }
+        });
+        self.replace_probe(child, handle);
+    }
+
+    fn replace_probe(&mut self, child: String, handle: AbortHandle) {
+        if let Some(before) = self.probes.insert(child, handle) {
+            before.abort();
+        }
+    }
+
+    /// What ends before its grace is over is not looked for any more: init signals children that it knows only.
+    fn end(&mut self, child: String, grace: Duration, farewell: Option<Farewell>) -> io::Result<()> {
+        if farewell.is_none() {
+            self.signal(&child, Signal::SIGTERM)?;
+        }
         let inner = self.inner.clone();
         self.tasks.spawn(async move {
-            tokio::time::sleep(grace).await;
+            let begin = tokio::time::Instant::now();
+            if let Some(farewell) = farewell {
+                farewell.said(grace * 3 / 5).await;
+                let _ = inner.send(Inside::Signal { child: child.clone(), signal: Signal::SIGTERM }).await;
+            }
+            tokio::time::sleep_until(begin + grace).await;
             let _ = inner.send(Inside::Signal { child, signal: Signal::SIGKILL }).await;
         });
         Ok(())
@@ -328,6 +377,7 @@ impl Room {
             }
             Inside::Signal { child, signal } => self.signal(&child, signal)?,
             Inside::Ready { child } => self.say(News::Ready { child }).await,
+            Inside::Watched { child, answers } => self.say(News::Watched { child, answers }).await,
             Inside::TreeEnded => self.say(News::TreeEnded).await,
         }
         Ok(())

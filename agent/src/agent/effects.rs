@@ -6,12 +6,17 @@ use super::place::Place;
 use crate::apps;
 use crate::model::child::{ChildSpec, Exit, StepOutcome};
 use crate::model::environment::base_environment;
-use crate::process::{Command, Probe};
+use crate::process::{Command, Farewell, Probe, Watch};
 use crate::setup;
 use crate::sys::errors::chain;
 use space_lifecycle::Space as Spec;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Where the document asks for no liveness: an app that has not answered for five minutes is said to be silent.
+const SILENT_LOOK: Duration = Duration::from_secs(60);
+const SILENT_AFTER: u32 = 5;
 
 /// The program of a child is prepared on a blocking thread, from a copy of what does not change.
 #[derive(Debug)]
@@ -76,6 +81,25 @@ impl Workshop {
     pub(super) fn probe(&self, app: usize, recovery: bool) -> Probe {
         let apps::Definition { upstream, account, ready, .. } = self.definition(app, recovery).clone();
         Probe { upstream, uid: account.uid, path: ready.path, below: ready.below }
+    }
+
+    /// What to ask of a ready app, how often, and how often in a row it may not answer.
+    pub(super) fn watch(&self, app: usize, recovery: bool) -> Watch {
+        let probe = self.probe(app, recovery);
+        match &self.spec.apps[app].live {
+            Some(live) => {
+                let path = apps::below_base(self.definition(app, recovery), &live.path);
+                let probe = Probe { path, below: 500, ..probe };
+                Watch { probe, every: live.every, failures: live.failures }
+            }
+            None => Watch { probe, every: SILENT_LOOK, failures: SILENT_AFTER },
+        }
+    }
+
+    /// The app's own way of ending, if it has one.
+    pub(super) fn farewell(&self, app: usize, recovery: bool) -> Option<Farewell> {
+        let apps::Definition { upstream, account, farewell, .. } = self.definition(app, recovery).clone();
+        farewell.map(|path| Farewell { upstream, uid: account.uid, path })
     }
 
     /// What an app is; in recovery mode it is something else.

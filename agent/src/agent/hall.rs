@@ -14,7 +14,7 @@ use crate::model::reading::Reading;
 use crate::model::route::{Door, Route, RouteState};
 use crate::model::space::{Effect, Event, Space};
 use crate::model::status::{AgentStatus, Mode, Status};
-use crate::process::{Command, News};
+use crate::process::{Answers, Command, News};
 use crate::sys::clock;
 use crate::sys::memory_file::MemoryFile;
 use crate::{control, proxy};
@@ -175,6 +175,8 @@ impl Hall {
         match news {
             News::Started { child, pid } => self.happen(Event::Started { child, pid })?,
             News::Ready { child } => self.happen(Event::AppReady { child })?,
+            News::Watched { child, answers: Answers::NotAnyMore } => self.happen(Event::AppSilent { child })?,
+            News::Watched { child, answers: Answers::Again } => self.happen(Event::AppAnswers { child })?,
             News::StopAsked { times } => self.stop_asked(times)?,
             News::TreeEnded => self.happen(Event::TreeEnded)?,
             News::InitGone => return Ok(true),
@@ -278,10 +280,18 @@ impl Hall {
             Effect::ProbeApp { app, child, recovery } => {
                 self.pending.push_back(Command::Probe { child, probe: workshop.probe(app, recovery) });
             }
-            // TODO(spine): WatchApp, RunRescue, LookAtRepositories, an app's own way of ending.
-            Effect::WatchApp { .. } | Effect::RunRescue { .. } | Effect::LookAtRepositories => {}
-            Effect::EndApp { child, grace, .. } => self.pending.push_back(Command::End { child, grace }),
-            Effect::EndChild { child, grace } => self.pending.push_back(Command::End { child, grace }),
+            Effect::WatchApp { app, child, recovery } => {
+                self.pending.push_back(Command::Watch { child, watch: workshop.watch(app, recovery) });
+            }
+            Effect::EndApp { app, child, grace, recovery } => {
+                let farewell = workshop.farewell(app, recovery);
+                self.pending.push_back(Command::End { child, grace, farewell });
+            }
+            // TODO(spine)
+            Effect::RunRescue { .. } | Effect::LookAtRepositories => {}
+            Effect::EndChild { child, grace } => {
+                self.pending.push_back(Command::End { child, grace, farewell: None });
+            }
             Effect::EndTree { grace } => self.pending.push_back(Command::EndTree { grace }),
             Effect::RunIdleCommand { child, command } => {
                 let done = workshop.idle_command(child, &command);

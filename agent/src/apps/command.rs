@@ -41,6 +41,7 @@ pub(super) fn definition(app: &App, kind: &Command, place: &Place) -> Definition
         base_path,
         strip_base_path: kind.strip_base_path,
         upstream,
+        farewell: None,
         kernels: false,
     }
 }

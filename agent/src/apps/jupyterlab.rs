@@ -63,6 +63,7 @@ pub(super) fn definition(app: &App, kind: &JupyterLab, place: &Place) -> Definit
         folder: place.home.clone(),
         account: place.account.clone(),
         ready: Ready { path: format!("{base_path}api"), below: 400 },
+        farewell: Some(format!("{base_path}api/shutdown")),
         kernels: true,
         base_path,
         strip_base_path: false,

@@ -1,4 +1,5 @@
-//! Is the app there? One GET, again and again, until it answers below the limit.
+//! Is the app there? One GET, again and again, until it answers below the limit; then from time to time whether it still
+//! does.
 
 use crate::model::route::Upstream;
 use crate::sys::http::{Connection, Error};
@@ -19,6 +20,13 @@ pub struct Probe {
     pub uid: u32,
     pub path: String,
     pub below: u16,
+}
+
+/// What has changed about an app that was ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answers {
+    NotAnyMore,
+    Again,
 }
 
 impl Probe {
@@ -42,6 +50,33 @@ impl Probe {
     async fn ask(&self) -> Result<u16, Error> {
         let connection = Connection::open(&self.upstream, self.uid, ANSWER).await?;
         Ok(connection.status(&self.path).await?.as_u16())
+    }
+}
+
+/// The looks at an app that was ready.
+#[derive(Debug, Clone)]
+pub struct Watch {
+    pub probe: Probe,
+    /// Between two looks.
+    pub every: Duration,
+    /// Not answering well this often in a row is silence.
+    pub failures: u32,
+}
+
+impl Watch {
+    /// Returns when the app has gone silent, or, if it `was` that, answers again. The caller bounds it.
+    pub async fn change(&self, was: Answers) -> Answers {
+        let mut missed = 0;
+        loop {
+            tokio::time::sleep(self.every).await;
+            let well = self.probe.ask().await.is_ok_and(|code| code < self.probe.below);
+            missed = if well { 0 } else { missed + 1 };
+            match was {
+                Answers::Again if missed >= self.failures => return Answers::NotAnyMore,
+                Answers::NotAnyMore if well => return Answers::Again,
+                _ => {}
+            }
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! GETs to an app, for the agent's own looks at it: is it ready, what do its kernels do.
+//! Requests to an app from the agent itself: is it ready, what do its kernels do, please end.
 //!
 //! Whoever answers must be the app's user, and that is looked at before a byte is sent: a socket lies where the user can
 //! place anything, also a link to somebody else's socket, and anybody can listen on a port. One deadline holds for a connection and all that
@@ -102,9 +102,24 @@ impl Connection {
         timeout_at(until, answer).await.map_err(|_| Error::Late(deadline))?
     }
 
+    /// The status of the answer to a POST without a body, with these headers; nothing can be asked after it.
+    pub async fn post(mut self, path: &str, headers: &[(&str, &str)]) -> Result<StatusCode, Error> {
+        let (until, deadline) = (self.until, self.deadline);
+        let mut request = Request::post(path).header(HOST, "localhost");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Empty::new()).map_err(broken)?;
+        let response = timeout_at(until, self.send(request)).await.map_err(|_| Error::Late(deadline))??;
+        Ok(response.status())
+    }
+
     async fn ask(&mut self, path: &str) -> Result<Response<Incoming>, Error> {
         let request = Request::get(path).header(HOST, "localhost").header(ACCEPT, "application/json, */*;q=0.1");
-        let request = request.body(Empty::new()).map_err(broken)?;
+        self.send(request.body(Empty::new()).map_err(broken)?).await
+    }
+
+    async fn send(&mut self, request: Request<Empty<Bytes>>) -> Result<Response<Incoming>, Error> {
         self.sender.ready().await.map_err(broken)?;
         self.sender.send_request(request).await.map_err(broken)
     }
