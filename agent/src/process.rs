@@ -269,7 +269,10 @@ impl Room {
                 }
                 self.forget(&child)
             }
-            Command::EndTree { grace } => self.end_tree(grace),
+            Command::EndTree { grace } => {
+                self.end_tree(grace);
+                Ok(())
+            }
         }
     }
 
@@ -334,15 +337,11 @@ impl Room {
         self.link.send(&ToInit::Signal { id: child.to_owned(), signal: signal as i32 })
     }
 
-    /// A second call ends the grace of the first.
-    fn end_tree(&mut self, grace: Duration) -> io::Result<()> {
-        for (id, child) in &self.children {
-            if child.exit.is_none() {
-                self.signal(id, Signal::SIGTERM)?;
-            }
-        }
+    /// A second call, without a grace, ends that of the first.
+    fn end_tree(&mut self, grace: Duration) {
         match &self.ending {
-            Some(ending) => ending.hurry(),
+            Some(ending) if grace.is_zero() => ending.hurry(),
+            Some(_) => {}
             None => {
                 let (ending, work) = Ending::new(self.init_pid, grace);
                 let inner = self.inner.clone();
@@ -352,17 +351,6 @@ impl Room {
                 });
                 self.ending = Some(ending);
             }
-        }
-        self.tell_ending();
-        Ok(())
-    }
-
-    /// The ending waits, for its grace at most, for the children; then for nobody.
-    fn tell_ending(&self) {
-        if let Some(ending) = &self.ending
-            && self.children.values().all(|child| child.exit.is_some())
-        {
-            ending.children_ended();
         }
     }
 
@@ -388,7 +376,6 @@ impl Room {
         let Some(exit) = child.exit.clone() else { return };
         let last_line = child.output.last_line();
         self.say(News::Ended { child: id.to_owned(), exit, last_line }).await;
-        self.tell_ending();
     }
 
     /// init forgets a child once its end is stored and its output at its end; until then a new agent is told of both.

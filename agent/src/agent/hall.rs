@@ -9,7 +9,7 @@ use crate::activity::Watched;
 use crate::model::app::State;
 use crate::model::child::{ChildId, Exit, StepOutcome};
 use crate::model::news::{Line, news};
-use crate::model::now::Now;
+use crate::model::now::{Monotonic, Now};
 use crate::model::reading::Reading;
 use crate::model::route::{Door, Route, RouteState};
 use crate::model::space::{Effect, Event, Space};
@@ -92,6 +92,8 @@ pub(super) struct Hall {
     /// Ended children whose end is not stored yet.
     pub(super) unstored: Vec<String>,
     pub(super) end: Option<u8>,
+    /// Of the stop that has begun.
+    pub(super) deadline: Option<Monotonic>,
     pub(super) stops: u32,
     /// Wishes to stop that wait for a fresh look.
     pub(super) wishes: Vec<StopWish>,
@@ -166,6 +168,11 @@ impl Hall {
         Some(tenth.clamp(Duration::from_secs(1), LONGEST_TICK))
     }
 
+    /// Until the deadline of the stop that led to the end.
+    pub(super) fn time_left(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.since(clock::monotonic()))
+    }
+
     pub(super) fn look(&self) {
         self.outbox.ticks.send_modify(|tick| *tick += 1);
     }
@@ -211,13 +218,7 @@ impl Hall {
 
     fn done(&mut self, done: Done) -> io::Result<()> {
         match done {
-            Done::Command(command) => {
-                // What was prepared when the space began to end is not started any more.
-                if self.space.up() || self.space.stopping().is_some() {
-                    self.pending.push_back(command);
-                }
-                Ok(())
-            }
+            Done::Command(command) => self.prepared(command),
             Done::StepOver { child, outcome } => {
                 self.unstored.push(child.clone());
                 self.happen(Event::StepEnded { child, outcome })
@@ -225,6 +226,28 @@ impl Hall {
             Done::LookedLongEnough => self.decide_stops(),
             Done::AppOver { child, exit } => self.happen(Event::AppEnded { child, exit, last_line: None }),
         }
+    }
+
+    /// What the space does not want any more, since it has turned to something else meanwhile, is not started.
+    fn prepared(&mut self, command: Command) -> io::Result<()> {
+        let Command::Spawn { child, .. } = &command else {
+            self.pending.push_back(command);
+            return Ok(());
+        };
+        let not_any_more = "the space does not want it any more".to_owned();
+        match (child.parse(), self.space.wants(child)) {
+            (_, true) => self.pending.push_back(command),
+            (Ok(ChildId::Step { .. }), false) => {
+                let (child, outcome) = (child.clone(), StepOutcome::Failed { why: not_any_more });
+                self.happen(Event::StepEnded { child, outcome })?;
+            }
+            (Ok(ChildId::App { .. }), false) => {
+                let (child, exit) = (child.clone(), Exit::NotStarted(not_any_more));
+                self.happen(Event::AppEnded { child, exit, last_line: None })?;
+            }
+            (Ok(ChildId::IdleCommand(_) | ChildId::Rescue(_)) | Err(_), false) => {}
+        }
+        Ok(())
     }
 
     /// On a blocking thread that is given up if it takes too long.
@@ -253,6 +276,7 @@ impl Hall {
         let now = clock::now();
         let before = Arc::clone(&self.outbox.status.borrow());
         let effects = self.space.handle(event, now);
+        self.deadline = self.space.stopping().map(|(_, deadline, _)| deadline).or(self.deadline);
         self.save()?;
         self.publish(now);
         self.announce(&before);

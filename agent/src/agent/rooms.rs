@@ -28,6 +28,8 @@ use tokio::task::JoinSet;
 /// How long pages and followers of logs get to take in the last word.
 const LAST_WORD: Duration = Duration::from_millis(300);
 const DRAIN: Duration = Duration::from_secs(2);
+/// What the rooms get even if the stop's deadline is over.
+const SHORT: Duration = Duration::from_millis(100);
 
 /// The first link is printed before the boot begins, and should be good when it is over.
 const FIRST_LINK: Duration = Duration::from_secs(300);
@@ -135,6 +137,7 @@ async fn live(
         wishes: Vec::new(),
         unstored: Vec::new(),
         end: None,
+        deadline: None,
     };
     match &known {
         Some(known) => {
@@ -155,12 +158,19 @@ async fn leave(end: io::Result<End>, mut hall: Hall, rooms: Rooms) -> io::Result
         Err(_) if hall.init_is_gone() => End::InitGone,
         end => end?,
     };
-    match end {
-        End::Space(_) => tokio::time::sleep(LAST_WORD).await,
-        End::InitGone => hall.end_own(),
-    }
+    let drain = match end {
+        End::Space(_) => {
+            let left = hall.time_left().unwrap_or(LAST_WORD + DRAIN);
+            tokio::time::sleep(LAST_WORD.min(left / 4)).await;
+            DRAIN.min(left / 2).max(SHORT)
+        }
+        End::InitGone => {
+            hall.end_own();
+            DRAIN
+        }
+    };
     hall.tasks.shutdown().await;
-    rooms.drain().await;
+    rooms.drain(drain).await;
     Ok(end)
 }
 
@@ -249,18 +259,18 @@ impl Rooms {
         (Watch { name, why, stop: stop.clone(), broken: self.broken.clone() }, stop)
     }
 
-    /// The last opened is told first; all of them together, and then the front door, have [`DRAIN`].
-    async fn drain(mut self) {
+    /// The last opened is told first; all of them together, and then the front door, have `time`.
+    async fn drain(mut self, time: Duration) {
         for switch in self.switches.iter().rev() {
             switch.stop();
         }
         let all = async { while self.tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(DRAIN, all).await.is_err() {
+        if tokio::time::timeout(time, all).await.is_err() {
             tracing::warn!("a room did not end in time");
         }
         if let Some(thread) = self.front_door.take() {
             let joined = tokio::task::spawn_blocking(move || thread.join());
-            if tokio::time::timeout(DRAIN, joined).await.is_err() {
+            if tokio::time::timeout(time, joined).await.is_err() {
                 tracing::warn!("the front door did not close in time");
             }
         }

@@ -22,6 +22,7 @@ use super::reading::Reading;
 use super::status::Mode;
 use super::step::StepRun;
 use serde::{Deserialize, Serialize};
+use space_lifecycle::Moment;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -425,6 +426,20 @@ impl Space {
 
     pub fn step_of_child(&self, child: &str) -> Option<usize> {
         self.steps.iter().position(|step| matches!(step, StepRun::Running { child: own, .. } if own == child))
+    }
+
+    /// Whether a child that was to be started still is: the space may have turned to something else since.
+    pub fn wants(&self, child: &str) -> bool {
+        if let Some(app) = self.app_of_child(child) {
+            return self.up() && !self.apps[app].asked;
+        }
+        match self.step_of_child(child) {
+            Some(step) if self.spec.steps[step].on == Moment::Stop => {
+                matches!(self.stopping(), Some((Stage::Steps { .. }, ..)))
+            }
+            Some(_) => matches!(self.mode(), None | Some(Mode::Normal)) && self.up(),
+            None => self.up(),
+        }
     }
 
     /// A lease as it would be taken now, within the policy; the reason if it can't be.
