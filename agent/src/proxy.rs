@@ -12,6 +12,7 @@ mod admit;
 mod answer;
 mod events;
 mod forward;
+mod frames;
 mod framing;
 mod headers;
 mod keys;
@@ -180,18 +181,19 @@ async fn connection(front: Arc<Front>, stream: TcpStream, peer: SocketAddr) {
     let agreed = Box::pin(requests(front, stream, peer)).await;
     let Some(agreed) = agreed else { return };
     let lasts = agreed.lasts;
-    let Some(tunnel) = Box::pin(agreed.open()).await else { return };
+    let Some(mut tunnel) = Box::pin(agreed.open()).await else { return };
     let end = async {
         match lasts {
             Some(lasts) => sleep(lasts).await,
             None => std::future::pending().await,
         }
     };
-    tokio::select! {
-        ended = tunnel.run() => if let Err(error) = ended { debug!(%error, "a WebSocket broke off") },
-        () = end => debug!("a WebSocket outlived its session"),
-        () = stop.wanted() => {}
-    }
+    let code = tokio::select! {
+        ended = tunnel.run() => return if let Err(error) = ended { debug!(%error, "a WebSocket broke off") },
+        () = end => frames::POLICY,
+        () = stop.wanted() => frames::GOING_AWAY,
+    };
+    tunnel.close(code).await;
 }
 
 /// Serves requests until the client leaves, or one of them has become a WebSocket.

@@ -242,8 +242,13 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Client<S> {
     }
 
     pub(super) async fn drained(&mut self) -> String {
+        String::from_utf8_lossy(&self.drained_bytes().await).into_owned()
+    }
+
+    /// As [`Self::drained`], unread.
+    pub(super) async fn drained_bytes(&mut self) -> Vec<u8> {
         while self.more().await {}
-        String::from_utf8_lossy(&std::mem::take(&mut self.read)).into_owned()
+        std::mem::take(&mut self.read)
     }
 
     /// The answer to a request that isn't HEAD.

@@ -199,9 +199,29 @@ async fn a_101_that_nobody_asked_for_is_an_error() {
 }
 
 #[tokio::test]
-async fn tunnels_end_when_the_door_closes() {
+async fn tunnels_end_with_a_close_frame_when_the_door_closes() {
     let space = Space::open();
     let (mut client, mut app) = tunnel(&space).await;
     space.switch.stop();
-    assert_eq!((client.drained().await, app.drained().await), (String::new(), String::new()));
+    assert_eq!((client.drained_bytes().await, app.drained().await), (GOING_AWAY.to_vec(), String::new()));
 }
+
+#[tokio::test]
+async fn an_app_that_is_gone_without_a_word_has_its_last_one_said_for_it() {
+    let space = Space::open();
+    let (mut client, mut app) = tunnel(&space).await;
+    app.send("\u{1}\u{2}hi").await;
+    drop(app);
+    assert_eq!(client.drained_bytes().await, [&[1, 2, b'h', b'i'], &GOING_AWAY[..]].concat());
+}
+
+#[tokio::test]
+async fn nothing_is_put_into_the_middle_of_a_frame() {
+    let space = Space::open();
+    let (mut client, mut app) = tunnel(&space).await;
+    app.send("\u{1}\u{5}hel").await;
+    drop(app);
+    assert_eq!(client.drained_bytes().await, [1, 5, b'h', b'e', b'l']);
+}
+
+const GOING_AWAY: [u8; 4] = [0x88, 2, 0x03, 0xe9];
