@@ -25,6 +25,7 @@ fn place() -> Place {
 fn jupyterlab() -> App {
     let kind = AppKind::Jupyterlab(JupyterLab { environment: Some(".venv".into()) });
     App {
+        ready_deadline: std::time::Duration::from_secs(120),
         restart: space_lifecycle::AppRestart::default(),
         live: None,
         limits: space_lifecycle::Limits::default(),
@@ -39,6 +40,7 @@ fn command(command: &[&str], upstream: space_lifecycle::Upstream) -> App {
     let command = command.iter().map(|&part| part.to_owned()).collect();
     let kind = Command { command, upstream, strip_base_path: false, ready_path: "/healthz".into() };
     App {
+        ready_deadline: std::time::Duration::from_secs(120),
         restart: space_lifecycle::AppRestart::default(),
         live: None,
         limits: space_lifecycle::Limits::default(),
