@@ -25,8 +25,8 @@ fn place() -> Place {
 fn jupyterlab() -> App {
     let kind = AppKind::Jupyterlab(JupyterLab { environment: Some(".venv".into()) });
     App {
-        restart: space_lifecycle::AppRestart::default(),
         ready_deadline: std::time::Duration::from_secs(120),
+        restart: space_lifecycle::AppRestart::default(),
         live: None,
         limits: space_lifecycle::Limits::default(),
         name: "default".into(),
@@ -40,8 +40,8 @@ fn command(command: &[&str], upstream: space_lifecycle::Upstream) -> App {
     let command = command.iter().map(|&part| part.to_owned()).collect();
     let kind = Command { command, upstream, strip_base_path: false, ready_path: "/healthz".into() };
     App {
-        restart: space_lifecycle::AppRestart::default(),
         ready_deadline: std::time::Duration::from_secs(120),
+        restart: space_lifecycle::AppRestart::default(),
         live: None,
         limits: space_lifecycle::Limits::default(),
         name: "dash".into(),
