@@ -28,7 +28,10 @@ pub fn news(before: &Status, after: &Status, failed: bool) -> Vec<Line> {
         Some(Line { line, failure: app.state == AppState::Restarting })
     });
     let space = (before.phase != after.phase).then(|| space(after, failed));
-    steps.chain(apps).chain(space).collect()
+    // That it stops is the reason for what follows; that it runs follows from the rest.
+    let ends = matches!(after.phase, PhaseName::Stopping);
+    let (first, last) = if ends { (space, None) } else { (None, space) };
+    first.into_iter().chain(steps).chain(apps).chain(last).collect()
 }
 
 fn step(step: &StepStatus) -> Option<Line> {

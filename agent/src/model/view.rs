@@ -151,7 +151,7 @@ impl Space {
 
     fn app_status(&self, index: usize) -> AppStatus {
         let (spec, facts, run) = (&self.spec.apps[index], &self.app_facts[index], &self.apps[index]);
-        let (state, pid, since) = app_state(run);
+        let (state, pid, since) = app_state(run, self.up());
         AppStatus {
             name: spec.name.clone(),
             kind: spec.kind_name().to_owned(),
@@ -218,10 +218,10 @@ impl Space {
     }
 }
 
-fn app_state(run: &AppRun) -> (AppState, Option<i32>, Option<Now>) {
+/// `up`: what ends is started anew.
+fn app_state(run: &AppRun, up: bool) -> (AppState, Option<i32>, Option<Now>) {
     match &run.state {
-        // On its way out, and then started anew.
-        State::Starting { pid, .. } | State::Ready { pid, .. } if run.asked => (AppState::Restarting, *pid, None),
+        State::Starting { pid, .. } | State::Ready { pid, .. } if run.asked && up => (AppState::Restarting, *pid, None),
         State::Waiting => (AppState::Waiting, None, None),
         State::Starting { pid, since, .. } => (AppState::Starting, *pid, Some(*since)),
         State::Ready { pid, since, .. } => (AppState::Ready, *pid, Some(*since)),
