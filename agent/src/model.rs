@@ -9,6 +9,7 @@ pub mod folders;
 pub mod idle;
 pub mod lease;
 pub mod log;
+pub mod memory;
 pub mod news;
 pub mod now;
 pub mod reading;
