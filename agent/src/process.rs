@@ -6,11 +6,13 @@
 mod attach;
 mod ending;
 mod logs;
+mod memory;
 mod output;
 mod probe;
 
 pub use attach::{Attached, KnownChild, Link, attach, end_known, keep, set_policy};
 pub use logs::{Logs, Writer};
+pub use memory::{Line, MemoryWatch, Scope};
 pub use probe::Probe;
 
 use crate::model::child::{ChildSpec, Exit};

@@ -100,6 +100,8 @@ pub struct Alarm {
     warned: bool,
     /// The last sign of pressure that the system has given.
     sign: Option<Monotonic>,
+    /// When the group was last at one of its marks.
+    stirred: Option<Monotonic>,
 }
 
 impl Alarm {
@@ -117,9 +119,15 @@ impl Alarm {
         self.warned
     }
 
+    /// The group is at one of its marks, which may be for its caches alone: a reason to look, not to warn.
+    pub fn stir(&mut self, now: Monotonic) {
+        self.stirred = Some(now);
+    }
+
     /// Whether to look again in a second, or only when something happens.
     pub fn watchful(&self, used: u64, limit: Option<u64>, now: Monotonic) -> bool {
-        limit.is_some_and(|limit| share(used, limit) >= FILLING) || self.signed(WATCHFUL, now)
+        let stirred = self.stirred.is_some_and(|stirred| now.since(stirred) < WATCHFUL);
+        limit.is_some_and(|limit| share(used, limit) >= FILLING) || stirred || self.signed(WATCHFUL, now)
     }
 
     fn signed(&self, within: Duration, now: Monotonic) -> bool {

@@ -51,6 +51,9 @@ fn the_space_is_looked_at_every_second_only_while_it_fills_or_there_was_a_sign()
     alarm.look(0, None, true, at(1));
     assert!(alarm.watchful(0, None, at(10)));
     assert!(!alarm.watchful(0, None, at(11)));
+    alarm.stir(at(20));
+    assert!(alarm.watchful(0, None, at(29)));
+    assert!(!alarm.watchful(0, None, at(30)));
 }
 
 #[test]
