@@ -7,16 +7,19 @@ mod attach;
 mod ending;
 mod farewell;
 mod logs;
+mod memory;
 mod output;
 mod probe;
 
 pub use attach::{Attached, KnownChild, Link, attach, end_known, keep, set_policy};
 pub use farewell::Farewell;
 pub use logs::{Logs, Writer};
+pub use memory::{MemoryWatch, Scope};
 pub use probe::{Answers, Probe, Watch};
 
 use crate::model::child::{ChildSpec, Exit};
 use crate::model::log::LogLine;
+use crate::model::memory::MemoryNews;
 use crate::model::now::Now;
 use crate::sys::link::{ToAgent, ToInit};
 use crate::sys::stop::Stop;
@@ -27,11 +30,13 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
+use tracing::warn;
 
 /// How long an ended child's output is read on before its end is told: what it wrote is in the pipe already.
 const DRAIN: Duration = Duration::from_millis(200);
+const SIGKILL: i32 = Signal::SIGKILL as i32;
 
 #[derive(Debug)]
 pub struct Config {
@@ -42,6 +47,8 @@ pub struct Config {
     pub logs: Logs,
     pub lines: broadcast::Sender<Arc<LogLine>>,
     pub now: fn() -> Now,
+    /// The shared tick: each is a look at the space's memory.
+    pub ticks: watch::Receiver<u64>,
 }
 
 /// What the hall asks for.
@@ -101,6 +108,8 @@ pub enum News {
         times: u32,
     },
     TreeEnded,
+    /// The space's memory runs short, or the system has ended something for it.
+    Memory(MemoryNews),
     /// init has died: nobody keeps the children any more.
     InitGone,
 }
@@ -113,6 +122,9 @@ pub async fn run(
     stop: Stop,
 ) -> io::Result<()> {
     let (inner, inside) = mpsc::channel(64);
+    let (memory_news, told) = mpsc::channel(16);
+    let memory = MemoryWatch::start(config.init_pid, Scope::of(config.init_pid), memory_news);
+    let memory = memory.inspect_err(|error| warn!(%error, "the space's memory is not watched")).ok();
     let mut room = Room {
         link: config.link,
         init_pid: config.init_pid,
@@ -120,6 +132,7 @@ pub async fn run(
         children: HashMap::new(),
         probes: HashMap::new(),
         ending: None,
+        memory,
         tasks: JoinSet::new(),
         inner,
         news,
@@ -127,9 +140,20 @@ pub async fn run(
     for known in config.known {
         room.adopt(known).await;
     }
-    let ended = room.serve(commands, inside, stop).await;
+    let ended = room.serve(Inbox { commands, inside, memory: told, ticks: config.ticks }, stop).await;
+    if let Some(memory) = room.memory.take() {
+        memory.end(DRAIN).await;
+    }
     room.tasks.shutdown().await;
     ended
+}
+
+/// What the room hears, but for init.
+struct Inbox {
+    commands: mpsc::Receiver<Command>,
+    inside: mpsc::Receiver<Inside>,
+    memory: mpsc::Receiver<MemoryNews>,
+    ticks: watch::Receiver<u64>,
 }
 
 /// What the room's own tasks tell it.
@@ -138,6 +162,8 @@ enum Inside {
     /// The child's output is at its end, or has been read for long enough since the child ended.
     Drained {
         child: String,
+        /// As it is told: init does not know of memory.
+        exit: Exit,
     },
     /// Its output is at its end: nothing is left that init must keep.
     Closed {
@@ -158,8 +184,9 @@ enum Inside {
 }
 
 struct Child {
+    pid: i32,
     output: output::Tail,
-    exit: Option<Exit>,
+    ended: bool,
     stored: bool,
     closed: bool,
 }
@@ -172,20 +199,17 @@ struct Room {
     /// By child, which need not be told of yet.
     probes: HashMap<String, AbortHandle>,
     ending: Option<Ending>,
+    /// `None` if it could not be begun: then nobody is warned, and what was killed for memory is told as killed.
+    memory: Option<MemoryWatch>,
     tasks: JoinSet<()>,
     inner: mpsc::Sender<Inside>,
     news: mpsc::Sender<News>,
 }
 
 impl Room {
-    async fn serve(
-        &mut self,
-        mut commands: mpsc::Receiver<Command>,
-        mut inside: mpsc::Receiver<Inside>,
-        mut stop: Stop,
-    ) -> io::Result<()> {
+    async fn serve(&mut self, mut inbox: Inbox, mut stop: Stop) -> io::Result<()> {
         loop {
-            // Each arm is cancel-safe: channels and the stop switch lose nothing, and the link is a readiness wait.
+            // Each arm is cancel-safe: channels and switches lose nothing, and the link is a readiness wait.
             tokio::select! {
                 () = stop.wanted() => return Ok(()),
                 message = self.link.receive() => match message? {
@@ -196,8 +220,10 @@ impl Room {
                         return Ok(());
                     }
                 },
-                Some(command) = commands.recv() => self.obey(command).await?,
-                Some(message) = inside.recv() => self.happened(message).await?,
+                Some(command) = inbox.commands.recv() => self.obey(command).await?,
+                Some(message) = inbox.inside.recv() => self.happened(message).await?,
+                Some(news) = inbox.memory.recv() => self.say(News::Memory(news)).await,
+                Ok(()) = inbox.ticks.changed() => self.look_at_memory(),
                 Some(_) = self.tasks.join_next() => {}
             }
         }
@@ -219,7 +245,11 @@ impl Room {
             Some(fd) => (self.read_output(&known.id, fd), false),
             None => (output::Tail::default(), true),
         };
-        self.children.insert(known.id.clone(), Child { output: tail, exit: None, stored: false, closed });
+        let child = Child { pid: known.pid, output: tail, ended: false, stored: false, closed };
+        self.children.insert(known.id.clone(), child);
+        if let Some(memory) = &self.memory {
+            memory.line().started(&known.id, known.pid);
+        }
         self.say(News::Started { child: known.id.clone(), pid: known.pid }).await;
         if let Some(exit) = known.exit {
             self.ended(known.id, exit);
@@ -240,15 +270,27 @@ impl Room {
     /// Its end is told once its output was read; a background job that holds the pipe delays that by [`DRAIN`] at most.
     fn ended(&mut self, id: String, exit: Exit) {
         let Some(child) = self.children.get_mut(&id) else { return };
-        child.exit = Some(exit);
+        child.ended = true;
+        let pid = child.pid;
         if let Some(probe) = self.probes.remove(&id) {
             probe.abort();
         }
         let (inner, wait) = (self.inner.clone(), if child.closed { Duration::ZERO } else { DRAIN });
+        let line = self.memory.as_ref().map(|memory| memory.line().clone()).filter(|_| exit == Exit::Signal(SIGKILL));
         self.tasks.spawn(async move {
             tokio::time::sleep(wait).await;
-            let _ = inner.send(Inside::Drained { child: id }).await;
+            let exit = match line {
+                Some(line) if line.killed(&id, pid).await.is_some() => Exit::OutOfMemory { limit: None },
+                _ => exit,
+            };
+            let _ = inner.send(Inside::Drained { child: id, exit }).await;
         });
+    }
+
+    fn look_at_memory(&self) {
+        if let Some(memory) = &self.memory {
+            memory.line().look();
+        }
     }
 
     async fn obey(&mut self, command: Command) -> io::Result<()> {
@@ -356,7 +398,7 @@ impl Room {
 
     async fn happened(&mut self, message: Inside) -> io::Result<()> {
         match message {
-            Inside::Drained { child } => self.tell_end(&child).await,
+            Inside::Drained { child, exit } => self.tell_end(&child, exit).await,
             Inside::Closed { child } => {
                 if let Some(child) = self.children.get_mut(&child) {
                     child.closed = true;
@@ -371,9 +413,8 @@ impl Room {
         Ok(())
     }
 
-    async fn tell_end(&mut self, id: &str) {
+    async fn tell_end(&mut self, id: &str, exit: Exit) {
         let Some(child) = self.children.get(id) else { return };
-        let Some(exit) = child.exit.clone() else { return };
         let last_line = child.output.last_line();
         self.say(News::Ended { child: id.to_owned(), exit, last_line }).await;
     }

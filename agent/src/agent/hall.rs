@@ -8,6 +8,7 @@ use super::snapshot::Snapshot;
 use crate::activity::Watched;
 use crate::model::app::State;
 use crate::model::child::{ChildId, Exit, StepOutcome};
+use crate::model::memory::MemoryNews;
 use crate::model::news::{Line, news};
 use crate::model::now::{Monotonic, Now};
 use crate::model::reading::Reading;
@@ -28,6 +29,8 @@ use tokio::task::JoinSet;
 
 /// The longest time between two looks at the activity sources.
 const LONGEST_TICK: Duration = Duration::from_secs(15);
+/// What a look at the kernels takes, with a margin.
+const KERNELS_SEEN: Duration = Duration::from_secs(1);
 /// A blocking task that prepares a start or reads a result: longer means that a disk hangs.
 const BLOCKING: Duration = Duration::from_secs(30);
 
@@ -66,6 +69,8 @@ pub(super) enum Done {
     },
     /// Whoever asked for a stop has waited long enough for a look.
     LookedLongEnough,
+    /// The kernels were looked at since.
+    Memory(MemoryNews),
 }
 
 /// Why the loop ended.
@@ -177,6 +182,20 @@ impl Hall {
         self.outbox.ticks.send_modify(|tick| *tick += 1);
     }
 
+    /// Of a kernel that was started after the last look nobody knows the notebook yet; Jupyter starts it again under the
+    /// same id, so one more look tells.
+    fn memory(&mut self, news: MemoryNews) -> io::Result<()> {
+        if self.space.knows_kernels_of(&news) {
+            return self.happen(Event::Memory(news));
+        }
+        self.look();
+        self.tasks.spawn(async move {
+            tokio::time::sleep(KERNELS_SEEN).await;
+            Done::Memory(news)
+        });
+        Ok(())
+    }
+
     /// True if init is gone.
     fn news(&mut self, news: News) -> io::Result<bool> {
         match news {
@@ -186,6 +205,7 @@ impl Hall {
             News::Watched { child, answers: Answers::Again } => self.happen(Event::AppAnswers { child })?,
             News::StopAsked { times } => self.stop_asked(times)?,
             News::TreeEnded => self.happen(Event::TreeEnded)?,
+            News::Memory(news) => self.memory(news)?,
             News::InitGone => return Ok(true),
             News::Ended { child, exit, last_line } => self.ended(child, exit, last_line)?,
         }
@@ -224,6 +244,7 @@ impl Hall {
                 self.happen(Event::StepEnded { child, outcome })
             }
             Done::LookedLongEnough => self.decide_stops(),
+            Done::Memory(news) => self.happen(Event::Memory(news)),
             Done::AppOver { child, exit } => self.happen(Event::AppEnded { child, exit, last_line: None }),
         }
     }

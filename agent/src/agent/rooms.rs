@@ -110,6 +110,7 @@ async fn live(
         logs,
         lines,
         now: clock::now,
+        ticks: ticks_receiver.clone(),
     };
     rooms.open("process", |stop| process::run(process, command_receiver, news_sender, stop));
     let control = control::Config {

@@ -17,6 +17,7 @@ use super::events::Events;
 use super::idle::{Activity, Verdict};
 use super::isolation::Isolation;
 use super::lease::{self, Lease};
+use super::memory::{self, MemoryNews, Victim};
 use super::now::{Monotonic, Now, Timestamp};
 use super::reading::Reading;
 use super::status::Mode;
@@ -221,6 +222,8 @@ pub enum Event {
     AppAnswers {
         child: String,
     },
+    /// Memory runs short, or the system has ended something for it.
+    Memory(MemoryNews),
     /// What is not committed or not pushed, a sentence for each repository.
     RepositoriesSeen(Vec<String>),
     /// Something outside the state machine that belongs into the space's events.
@@ -340,6 +343,7 @@ impl Space {
             Event::RescueAsked { command } => self.rescue_asked(command, &mut effects),
             Event::AppSilent { child } => self.app_silent(&child, now, &mut effects),
             Event::AppAnswers { child } => self.app_answers(&child),
+            Event::Memory(news) => self.memory_news(news, now),
             Event::RepositoriesSeen(found) => self.repositories_seen(found, now),
             Event::Noted { text, failure } => self.events.tell(now, failure, text),
             Event::TreeEnded => self.tree_ended(now),
@@ -463,6 +467,35 @@ impl Space {
     pub fn warn(&mut self, warning: String) {
         if !self.warnings.contains(&warning) && self.warnings.len() < 32 {
             self.warnings.push(warning);
+        }
+    }
+
+    /// Whether the notebooks of all kernels that these news are about are known.
+    pub fn knows_kernels_of(&self, news: &MemoryNews) -> bool {
+        let about: Vec<&Victim> = match news {
+            MemoryNews::Pressure { largest, .. } => largest.iter().collect(),
+            MemoryNews::Killed { victims, .. } => victims.iter().collect(),
+        };
+        let mut kernels = about.into_iter().filter_map(|victim| victim.role.kernel());
+        kernels.all(|id| self.activity.kernel_name(id).is_some())
+    }
+
+    fn memory_news(&mut self, news: MemoryNews, now: Now) {
+        let notebook = |victim: &Victim| victim.role.kernel().and_then(|id| self.activity.kernel_name(id));
+        let told: Vec<String> = match &news {
+            MemoryNews::Pressure { used, limit, largest } => {
+                let largest = largest.as_ref();
+                vec![memory::pressure_sentence(*used, *limit, largest, largest.and_then(notebook))]
+            }
+            MemoryNews::Killed { victims, count, limit } => {
+                let known = victims.iter().map(|victim| memory::killed_sentence(victim, *limit, notebook(victim)));
+                let unknown = count.saturating_sub(victims.len() as u64);
+                let rest = (unknown > 0).then(|| memory::unknown_sentence(unknown, *limit));
+                known.chain(rest).collect()
+            }
+        };
+        for sentence in told {
+            self.events.tell(now, true, sentence);
         }
     }
 
