@@ -73,7 +73,8 @@ impl Held {
             match self.processes.get_mut(&seen.process.pid) {
                 Some(holding) if holding.victim.started == seen.process.started => {
                     holding.victim.bytes = seen.resident;
-                    if !holding.settled || holding.name != seen.name {
+                    let told = holding.victim.role != Role::App && self.children.contains_key(&seen.process.pid);
+                    if !holding.settled || holding.name != seen.name || told {
                         self.hold(&seen);
                     }
                 }
@@ -94,7 +95,8 @@ impl Held {
                 None => return,
             },
         };
-        if role != Role::App {
+        // A direct child may be a server that the room has not told of yet; what has lost its parent has inherited.
+        if role != Role::App && seen.parent != self.init_pid {
             // Another user's process (sudo) may not be touched; then it keeps what it inherited.
             oom::raise(process, VICTIMS_FIRST);
         }

@@ -9,17 +9,12 @@ use crate::model::memory::Role;
 use crate::sys::tree;
 use cage::Cage;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const KERNEL: &str = "0f8a5c6e-1234-4bcd-9ef0-00aa11bb22cc";
 const BYSTANDER: &str = "ffffffff-1234-4bcd-9ef0-00aa11bb22cc";
 const LIMIT: u64 = 96 << 20;
 
-static ALONE: Mutex<()> = Mutex::new(());
-
-fn alone() -> MutexGuard<'static, ()> {
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// A space in a cage, and its watch.
 struct Ground {
@@ -88,7 +83,7 @@ fn adjusted(pid: i32) -> i32 {
 
 #[tokio::test]
 async fn the_kernel_that_eats_the_memory_is_named_and_all_others_live() {
-    let _alone = alone();
+    let _alone = ALONE.lock().await;
     for _ in 0..repetitions() {
         let script = format!(
             "memory 20 /x/kernel-{BYSTANDER}.json & echo $! > bystander.pid; memory 900 kernel-{KERNEL}.json & wait"
@@ -108,7 +103,7 @@ async fn the_kernel_that_eats_the_memory_is_named_and_all_others_live() {
 
 #[tokio::test]
 async fn a_job_of_a_kernel_is_named_with_its_kernel_and_one_of_a_terminal_with_its_app() {
-    let _alone = alone();
+    let _alone = ALONE.lock().await;
     let kernel = format!("bash -c 'memory 900 job & wait' /x/kernel-{KERNEL}.json & wait");
     for (script, of) in [(kernel.as_str(), Some(KERNEL)), ("memory 900 job & wait", None)] {
         let Some(mut ground) = Ground::new(script).await else { return };
@@ -122,7 +117,7 @@ async fn a_job_of_a_kernel_is_named_with_its_kernel_and_one_of_a_terminal_with_i
 
 #[tokio::test]
 async fn an_app_that_was_ended_for_memory_is_told_from_one_that_was_killed() {
-    let _alone = alone();
+    let _alone = ALONE.lock().await;
     for (script, for_memory) in [("memory 900 go", true), ("kill -9 $$", false)] {
         for _ in 0..repetitions() {
             let Some(mut ground) = Ground::new(script).await else { return };
@@ -142,7 +137,7 @@ async fn an_app_that_was_ended_for_memory_is_told_from_one_that_was_killed() {
 
 #[tokio::test]
 async fn a_warning_comes_before_and_names_the_largest() {
-    let _alone = alone();
+    let _alone = ALONE.lock().await;
     let script = format!("memory 75 /x/kernel-{KERNEL}.json & memory 2 other & wait");
     let Some(mut ground) = Ground::new(&script).await else { return };
     let MemoryNews::Pressure { used, limit, largest } = ground.news().await else { panic!("somebody was ended") };
@@ -154,7 +149,7 @@ async fn a_warning_comes_before_and_names_the_largest() {
 
 #[tokio::test]
 async fn an_end_that_nobody_can_explain_is_told_without_a_name() {
-    let _alone = alone();
+    let _alone = ALONE.lock().await;
     let Some(mut ground) = Ground::new("sleep 1000").await else { return };
     // In the group, and not in the tree.
     let stranger = ground.cage.stranger("exec /usr/bin/python3 eat.py 900 go");
@@ -165,7 +160,7 @@ async fn an_end_that_nobody_can_explain_is_told_without_a_name() {
 
 #[tokio::test]
 async fn a_space_without_pressure_wakes_nobody() {
-    let _alone = alone();
+    let _alone = ALONE.lock().await;
     let Some(ground) = Ground::new("memory 5 kernel-x & echo $! > kernel.pid; wait").await else { return };
     let kernel = ground.cage.pid("kernel").await;
     ground
