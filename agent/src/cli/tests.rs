@@ -19,7 +19,9 @@ fn what_is_typed_is_understood_or_ends_with_2() {
         "run",
         "run a.yaml",
         "run --strict --print-link --log json --space lab a.yaml",
-        "run -- -odd.yaml",
+        "run --recovery ./-odd.yaml",
+        "run -- python3 -m http.server --bind 127.0.0.1",
+        "run --strict a.yaml -- streamlit run app.py",
         "check",
         "check --json a.yaml",
         "status",
@@ -46,6 +48,8 @@ fn what_is_typed_is_understood_or_ends_with_2() {
         ("", "Usage:"),
         ("start", "unrecognized subcommand"),
         ("run a.yaml b.yaml", "layers"),
+        ("run -odd.yaml", "unexpected argument"),
+        ("run --recovery --strict", "cannot be used with"),
         ("check --yaml", "unexpected argument"),
         ("run --log xml", "text, json"),
         ("run --space ../x", "a space's name"),
@@ -75,18 +79,37 @@ fn help_is_no_mistake_and_hides_what_only_the_agent_calls() {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
     }
     assert!(!help.contains("\n  step") && !help.contains("\n  agent"), "{help}");
-    assert!(!typed("run --help").unwrap_err().0.contains("--strict"));
+    let (run, _) = typed("run --help").unwrap_err();
+    for argument in ["[DOCUMENT]", "[-- <COMMAND>...]", "--strict", "--recovery"] {
+        assert!(run.contains(argument), "{argument}: {run}");
+    }
     assert_eq!(typed("--version").unwrap_err().1, 0);
+}
+
+fn passed_on(run: &RunArgs) -> RunArgs {
+    let head = ["space-agent", "agent", "--init-fd", "7"].map(OsString::from);
+    match parse(head.into_iter().chain(run.to_args())) {
+        Ok(Parsed::Agent(AgentArgs { init_fd: 7, clean_up: false, run })) => run,
+        other => panic!("{run:?}: {other:?}"),
+    }
 }
 
 #[test]
 fn init_passes_the_arguments_on_to_the_agent_unchanged() {
-    for line in ["", "a.yaml", "--strict a.yaml", "--print-link --log json --space lab-1 -- -odd.yaml"] {
+    for line in [
+        "",
+        "a.yaml",
+        "-",
+        "--strict a.yaml",
+        "--recovery --print-link --log json --space lab-1 ./-odd.yaml",
+        "-- sh -c --strict",
+        "a.yaml --print-link -- --odd -- --recovery",
+    ] {
         let Ok(Parsed::Run(run)) = typed(&format!("run {line}")) else { panic!("{line}") };
-        let head = ["space-agent", "agent", "--init-fd", "7"].map(OsString::from);
-        let passed_on = parse(head.into_iter().chain(run.to_args()));
-        assert_eq!(passed_on, Ok(Parsed::Agent(AgentArgs { init_fd: 7, clean_up: false, run })), "{line}");
+        assert_eq!(passed_on(&run), run, "{line}");
     }
+    let odd = |name: &str| RunArgs { documents: vec![name.into()], ..RunArgs::default() };
+    assert_eq!(passed_on(&odd("--strict")), odd("./--strict"));
 }
 
 /// Collects what a command prints.
