@@ -3,7 +3,7 @@
 use super::effects::Workshop;
 use super::leftovers;
 use super::place::Place;
-use super::requests::StopWish;
+use super::requests::Wish;
 use super::snapshot::Snapshot;
 use crate::activity::Watched;
 use crate::model::app::State;
@@ -64,7 +64,7 @@ pub(super) enum Done {
         child: String,
         exit: Exit,
     },
-    /// Whoever asked for a stop has waited long enough for a look.
+    /// Whoever asked for an end has waited long enough for a look.
     LookedLongEnough,
 }
 
@@ -93,8 +93,8 @@ pub(super) struct Hall {
     pub(super) unstored: Vec<String>,
     pub(super) end: Option<u8>,
     pub(super) stops: u32,
-    /// Wishes to stop that wait for a fresh look.
-    pub(super) wishes: Vec<StopWish>,
+    /// Wishes that wait for a fresh look.
+    pub(super) wishes: Vec<Wish>,
 }
 
 struct Signals {
@@ -130,7 +130,7 @@ impl Hall {
                 Some(request) = inbox.proxy.recv() => self.proxy(request)?,
                 Some(reading) = inbox.readings.recv() => {
                     self.happen(Event::Seen(reading))?;
-                    self.decide_stops()?;
+                    self.decide_wishes()?;
                 }
                 Some(done) = self.tasks.join_next() => self.done(done.map_err(io::Error::other)?)?,
                 Ok(permit) = commands.reserve(), if !self.pending.is_empty() => {
@@ -220,7 +220,7 @@ impl Hall {
                 self.unstored.push(child.clone());
                 self.happen(Event::StepEnded { child, outcome })
             }
-            Done::LookedLongEnough => self.decide_stops(),
+            Done::LookedLongEnough => self.decide_wishes(),
             Done::AppOver { child, exit } => self.happen(Event::AppEnded { child, exit, last_line: None }),
         }
     }

@@ -152,6 +152,9 @@ impl Space {
     fn app_status(&self, index: usize) -> AppStatus {
         let (spec, facts, run) = (&self.spec.apps[index], &self.app_facts[index], &self.apps[index]);
         let (state, pid, since) = app_state(run);
+        // Its process still ends: what is shown is what comes.
+        let asked = run.asked && self.up();
+        let (state, why) = if asked { (AppState::Restarting, None) } else { (state, run.why.clone()) };
         AppStatus {
             name: spec.name.clone(),
             kind: spec.kind_name().to_owned(),
@@ -160,7 +163,7 @@ impl Space {
             state,
             pid,
             restarts: run.history.restarts,
-            why: run.why.clone(),
+            why,
             since: since.map(|since| since.wall),
         }
     }
