@@ -38,7 +38,7 @@ impl For {
             For::Space if status.mode != Some(Mode::Normal) => Some(Err(status.sentence.clone())),
             For::Space => status.apps.first().map_or(Some(Ok(())), |app| stands(app, None)),
             // It was given up while it was waited for.
-            For::App { mode: Some(Mode::Normal), .. } if status.mode == Some(Mode::Recovery) => {
+            For::App { mode, .. } if *mode != status.mode && status.mode == Some(Mode::Recovery) => {
                 Some(Err(status.sentence.clone()))
             }
             For::App { name, before, .. } => match status.apps.iter().find(|app| app.name == *name) {
@@ -120,7 +120,9 @@ mod tests {
         assert_eq!(app(2, normal).reached(&ready(normal)), None, "it is the one from before");
         assert_eq!(app(1, normal).reached(&ready(normal)), Some(Ok(())));
         assert_eq!(app(1, recovery).reached(&ready(recovery)), Some(Ok(())));
-        assert_eq!(app(1, normal).reached(&ready(recovery)), Some(Err("what it does".to_owned())));
+        for mode in [normal, None] {
+            assert_eq!(app(1, mode).reached(&ready(recovery)), Some(Err("what it does".to_owned())));
+        }
         let mut failed = status(PhaseName::Running, normal, AppState::Failed);
         failed.apps[0].why = Some("no module".to_owned());
         assert_eq!(app(1, normal).reached(&failed), Some(Err("no module".to_owned())));

@@ -75,6 +75,16 @@ fn of_a_space_where_nothing_is_wrong_every_check_says_so() {
 }
 
 #[test]
+fn the_readers_table_of_promises_is_the_codes() {
+    use crate::model::isolation::{PROMISES, Promise};
+    let readme = include_str!("../../../../../README.md");
+    for Promise { question, container, uid, none } in PROMISES {
+        let row = format!("| {question} | {container} | {uid} | {none} |");
+        assert!(readme.contains(&row), "README lacks: {row}");
+    }
+}
+
+#[test]
 fn the_space_and_its_agent() {
     use Standing::{Ok, Warning, Wrong};
     check(|found| found.version = "2.0", "version", Warning, "this program is 2.0, the space's agent is 1.0");
