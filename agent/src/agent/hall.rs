@@ -3,7 +3,7 @@
 use super::effects::Workshop;
 use super::leftovers;
 use super::place::Place;
-use super::requests::StopWish;
+use super::requests::Wish;
 use super::snapshot::Snapshot;
 use crate::activity::Watched;
 use crate::model::app::State;
@@ -67,7 +67,7 @@ pub(super) enum Done {
         child: String,
         exit: Exit,
     },
-    /// Whoever asked for a stop has waited long enough for a look.
+    /// Whoever asked for an end has waited long enough for a look.
     LookedLongEnough,
     /// The kernels were looked at since.
     Memory(MemoryNews),
@@ -100,8 +100,8 @@ pub(super) struct Hall {
     /// Of the stop that has begun.
     pub(super) deadline: Option<Monotonic>,
     pub(super) stops: u32,
-    /// Wishes to stop that wait for a fresh look.
-    pub(super) wishes: Vec<StopWish>,
+    /// Wishes that wait for a fresh look.
+    pub(super) wishes: Vec<Wish>,
 }
 
 struct Signals {
@@ -137,7 +137,7 @@ impl Hall {
                 Some(request) = inbox.proxy.recv() => self.proxy(request)?,
                 Some(reading) = inbox.readings.recv() => {
                     self.happen(Event::Seen(reading))?;
-                    self.decide_stops()?;
+                    self.decide_wishes()?;
                 }
                 Some(done) = self.tasks.join_next() => self.done(done.map_err(io::Error::other)?)?,
                 Ok(permit) = commands.reserve(), if !self.pending.is_empty() => {
@@ -243,7 +243,7 @@ impl Hall {
                 self.unstored.push(child.clone());
                 self.happen(Event::StepEnded { child, outcome })
             }
-            Done::LookedLongEnough => self.decide_stops(),
+            Done::LookedLongEnough => self.decide_wishes(),
             Done::Memory(news) => self.happen(Event::Memory(news)),
             Done::AppOver { child, exit } => self.happen(Event::AppEnded { child, exit, last_line: None }),
         }

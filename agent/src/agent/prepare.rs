@@ -11,9 +11,11 @@ use crate::cli::RunArgs;
 use crate::model::app::AppFacts;
 use crate::model::child::Account;
 use crate::model::folders;
+use crate::model::isolation::Isolation;
 use crate::model::space::{Facts, Space};
 use crate::process::{self, Attached};
 use crate::sys::{account, clock, keys};
+use space_lifecycle::Sudo;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -74,7 +76,7 @@ impl Plan {
             .map_err(|error| failed(format!("cannot make the home folder {}: {error}", self.home.display())))?;
         let place = Place {
             logs: place::log_folder(&self.run, &self.name, self.own_uid),
-            may_gain_privileges: self.spec.user.as_ref().is_some_and(|user| user.sudo == space_lifecycle::Sudo::Image),
+            may_gain_privileges: sudo(&self.spec) == Sudo::Image,
             key: keys::new_key().map_err(|error| failed(format!("cannot make a key: {error}")))?,
             binary: binary()?,
             run: self.run,
@@ -94,7 +96,7 @@ impl Plan {
             name: self.name,
             boot,
             strict: false,
-            isolation: Default::default(),
+            isolation: Isolation::of(self.own_uid, place.account.uid, sudo(&self.spec)),
             last_run: None,
         };
         let app_facts = app_facts(&self.spec, &place);
@@ -104,6 +106,11 @@ impl Plan {
         }
         Ok((Snapshot::new(space, place, 0), doors))
     }
+}
+
+/// Where nobody is named, nobody may gain rights.
+fn sudo(spec: &space_lifecycle::Space) -> Sudo {
+    spec.user.as_ref().map_or(Sudo::Never, |user| user.sudo)
 }
 
 /// The space that the document describes, the folder that its paths are relative to, and warnings.

@@ -6,6 +6,7 @@
 //! for twice, and none is lost between the saving and the act.
 
 mod apps;
+mod asked;
 mod boot;
 mod detour;
 mod ending;

@@ -151,7 +151,10 @@ impl Space {
 
     fn app_status(&self, index: usize) -> AppStatus {
         let (spec, facts, run) = (&self.spec.apps[index], &self.app_facts[index], &self.apps[index]);
-        let (state, pid, since) = app_state(run, self.up());
+        let (state, pid, since) = app_state(run);
+        // Its process still ends: what is shown is what comes.
+        let asked = run.asked && self.up();
+        let (state, why) = if asked { (AppState::Restarting, None) } else { (state, run.why.clone()) };
         AppStatus {
             name: spec.name.clone(),
             kind: spec.kind_name().to_owned(),
@@ -160,7 +163,7 @@ impl Space {
             state,
             pid,
             restarts: run.history.restarts,
-            why: run.why.clone(),
+            why,
             since: since.map(|since| since.wall),
         }
     }
@@ -218,10 +221,8 @@ impl Space {
     }
 }
 
-/// `up`: what ends is started anew.
-fn app_state(run: &AppRun, up: bool) -> (AppState, Option<i32>, Option<Now>) {
+fn app_state(run: &AppRun) -> (AppState, Option<i32>, Option<Now>) {
     match &run.state {
-        State::Starting { pid, .. } | State::Ready { pid, .. } if run.asked && up => (AppState::Restarting, *pid, None),
         State::Waiting => (AppState::Waiting, None, None),
         State::Starting { pid, since, .. } => (AppState::Starting, *pid, Some(*since)),
         State::Ready { pid, since, .. } => (AppState::Ready, *pid, Some(*since)),

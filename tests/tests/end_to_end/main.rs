@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod boot;
+mod commands;
 mod control;
 mod crash;
 mod documents;
