@@ -9,7 +9,7 @@ mod logs;
 mod output;
 mod probe;
 
-pub use attach::{Attached, KnownChild, Link, attach, end_known, keep, set_policy};
+pub use attach::{Attached, KnownChild, Link, attach, end_known, keep, promise_end, set_policy};
 pub use logs::{Logs, Writer};
 pub use probe::Probe;
 
@@ -191,6 +191,7 @@ impl Room {
             ToAgent::StopAsked { times } => self.say(News::StopAsked { times }).await,
             // These belong to the introduction, which is over.
             ToAgent::Welcome { .. } | ToAgent::Kept { .. } | ToAgent::Child { .. } | ToAgent::Complete => {}
+            ToAgent::Replace | ToAgent::Reload => {}
         }
     }
 

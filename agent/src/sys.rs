@@ -14,6 +14,7 @@ pub mod link;
 pub mod lock;
 pub mod memory_file;
 pub mod peer;
+pub mod program;
 pub mod signals;
 pub mod spawn;
 pub mod stop;
