@@ -7,7 +7,7 @@
 mod command;
 mod jupyterlab;
 
-use crate::model::child::{Account, ChildSpec};
+use crate::model::child::{Account, ChildLimits, ChildSpec};
 use crate::model::route::Upstream;
 use crate::sys::{account, files, keys};
 use space_lifecycle::{App, AppKind};
@@ -133,7 +133,16 @@ pub fn find_program(definition: &Definition) -> Result<PathBuf, Error> {
 
 pub fn into_spec(definition: Definition, program: PathBuf) -> ChildSpec {
     let Definition { args, env, folder, account, .. } = definition;
-    ChildSpec { program, args, env, folder, account, may_gain_privileges: false }
+    ChildSpec {
+        program,
+        args,
+        env,
+        folder,
+        account,
+        may_gain_privileges: false,
+        oom_score_adj: None,
+        limits: ChildLimits::default(),
+    }
 }
 
 /// The app's own socket in the run folder.

@@ -11,7 +11,7 @@ mod memory;
 mod output;
 mod probe;
 
-pub use attach::{Attached, KnownChild, Link, attach, end_known, keep, set_policy};
+pub use attach::{Attached, KnownChild, Link, attach, end_known, keep, promise_end, set_policy};
 pub use farewell::Farewell;
 pub use logs::{Logs, Writer};
 pub use memory::{MemoryWatch, Scope};
@@ -22,7 +22,7 @@ use crate::model::log::LogLine;
 use crate::model::memory::MemoryNews;
 use crate::model::now::Now;
 use crate::sys::link::{ToAgent, ToInit};
-use crate::sys::stop::Stop;
+use crate::sys::stop::{self, Stop, StopSwitch};
 use ending::Ending;
 use nix::sys::signal::Signal;
 use output::{Output, Source};
@@ -32,6 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::timeout;
 use tracing::warn;
 
 /// How long an ended child's output is read on before its end is told: what it wrote is in the pipe already.
@@ -42,6 +43,8 @@ const SIGKILL: i32 = Signal::SIGKILL as i32;
 pub struct Config {
     pub link: Link,
     pub init_pid: i32,
+    /// Which messages init knows.
+    pub minor: u32,
     /// Children that an earlier agent of this boot has left, with their output.
     pub known: Vec<KnownChild>,
     pub logs: Logs,
@@ -77,6 +80,11 @@ pub enum Command {
     Stored {
         child: String,
     },
+    /// The space ends within this time: init ends by itself, with the code, what is left then.
+    Ending {
+        within: Duration,
+        code: u8,
+    },
     /// End everything that runs in the space: SIGTERM, SIGKILL to all that is left after the grace.
     EndTree {
         grace: Duration,
@@ -103,6 +111,10 @@ pub enum News {
         child: String,
         answers: Answers,
     },
+    /// init wants another agent in this one's place.
+    Replace,
+    /// init was asked by a signal to have the documents read again.
+    Reload,
     /// init was asked by a signal to stop, so many times.
     StopAsked {
         times: u32,
@@ -122,13 +134,17 @@ pub async fn run(
     stop: Stop,
 ) -> io::Result<()> {
     let (inner, inside) = mpsc::channel(64);
+    let (reading, until) = stop::stop();
     let (memory_news, told) = mpsc::channel(16);
     let memory = MemoryWatch::start(config.init_pid, Scope::of(config.init_pid), memory_news);
     let memory = memory.inspect_err(|error| warn!(%error, "the space's memory is not watched")).ok();
     let mut room = Room {
         link: config.link,
         init_pid: config.init_pid,
-        output: Output { logs: config.logs.clone(), lines: config.lines, now: config.now },
+        minor: config.minor,
+        output: Output { logs: config.logs.clone(), lines: config.lines, now: config.now, stop: until },
+        readers: JoinSet::new(),
+        reading,
         children: HashMap::new(),
         probes: HashMap::new(),
         ending: None,
@@ -145,6 +161,7 @@ pub async fn run(
         memory.end(DRAIN).await;
     }
     room.tasks.shutdown().await;
+    room.finish_reading().await;
     ended
 }
 
@@ -194,7 +211,11 @@ struct Child {
 struct Room {
     link: Link,
     init_pid: i32,
+    minor: u32,
     output: Output,
+    /// Readers of output, which end what they have begun when they are told to.
+    readers: JoinSet<()>,
+    reading: StopSwitch,
     children: HashMap<String, Child>,
     /// By child, which need not be told of yet.
     probes: HashMap<String, AbortHandle>,
@@ -225,6 +246,7 @@ impl Room {
                 Some(news) = inbox.memory.recv() => self.say(News::Memory(news)).await,
                 Ok(()) = inbox.ticks.changed() => self.look_at_memory(),
                 Some(_) = self.tasks.join_next() => {}
+                Some(_) = self.readers.join_next() => {}
             }
         }
     }
@@ -234,6 +256,8 @@ impl Room {
             ToAgent::Spawned { id, pid } => self.adopt(KnownChild { id, pid, exit: None, output: fd }).await,
             ToAgent::Ended { id, exit } => self.ended(id, exit),
             ToAgent::StopAsked { times } => self.say(News::StopAsked { times }).await,
+            ToAgent::Replace => self.say(News::Replace).await,
+            ToAgent::Reload => self.say(News::Reload).await,
             // These belong to the introduction, which is over.
             ToAgent::Welcome { .. } | ToAgent::Kept { .. } | ToAgent::Child { .. } | ToAgent::Complete => {}
         }
@@ -259,7 +283,7 @@ impl Room {
     fn read_output(&mut self, child: &str, fd: std::os::fd::OwnedFd) -> output::Tail {
         let tail = output::Tail::default();
         let (output, inner, filled, child) = (self.output.clone(), self.inner.clone(), tail.clone(), child.to_owned());
-        self.tasks.spawn(async move {
+        self.readers.spawn(async move {
             output.read(Source::of(&child), fd, filled).await;
             // The room is gone only when everything ends.
             let _ = inner.send(Inside::Closed { child }).await;
@@ -311,6 +335,10 @@ impl Room {
                 }
                 self.forget(&child)
             }
+            Command::Ending { within, code } => match promise_end(self.minor, within, code) {
+                Some(message) => self.link.send(&message),
+                None => Ok(()),
+            },
             Command::EndTree { grace } => {
                 self.end_tree(grace);
                 Ok(())
@@ -426,6 +454,15 @@ impl Room {
             self.link.send(&ToInit::Acknowledge { id: id.to_owned() })?;
         }
         Ok(())
+    }
+
+    /// What was read is written before the agent ends: another one reads on from there.
+    async fn finish_reading(&mut self) {
+        self.reading.stop();
+        let all = async { while self.readers.join_next().await.is_some() {} };
+        if timeout(DRAIN, all).await.is_err() {
+            warn!("the disk does not take the last output");
+        }
     }
 
     async fn say(&self, news: News) {

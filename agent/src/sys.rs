@@ -18,6 +18,7 @@ pub mod oom;
 pub mod peer;
 pub mod pidfd;
 pub mod pressure;
+pub mod program;
 pub mod room;
 pub mod signals;
 pub mod spawn;

@@ -4,7 +4,7 @@ use super::hall::Done;
 use super::leftovers;
 use super::place::Place;
 use crate::apps;
-use crate::model::child::{ChildSpec, Exit, StepOutcome};
+use crate::model::child::{ChildLimits, ChildSpec, Exit, StepOutcome};
 use crate::model::environment::base_environment;
 use crate::process::{Command, Farewell, Probe, Watch};
 use crate::setup;
@@ -74,6 +74,8 @@ impl Workshop {
             folder: self.place.home.clone(),
             account: self.place.account.clone(),
             may_gain_privileges: false,
+            oom_score_adj: None,
+            limits: ChildLimits::default(),
         };
         self.spawn(child, spec)
     }

@@ -78,6 +78,8 @@ pub(super) enum Done {
 pub(super) enum End {
     /// The space has ended with this code.
     Space(u8),
+    /// Another agent takes this one's place; what runs runs on.
+    HandedOver,
     /// init is gone; nobody keeps anything any more.
     InitGone,
 }
@@ -132,7 +134,7 @@ impl Hall {
             let wake_in = self.space.wakes_at(now).map(|at| at.since(now.monotonic));
             // Every arm is cancel-safe: channels, signals and join sets lose nothing, timers are made anew.
             tokio::select! {
-                Some(news) = inbox.news.recv() => if self.news(news)? { return Ok(End::InitGone) },
+                Some(news) = inbox.news.recv() => if let Some(end) = self.news(news)? { return Ok(end) },
                 Some(request) = inbox.control.recv() => self.control(request)?,
                 Some(request) = inbox.proxy.recv() => self.proxy(request)?,
                 Some(reading) = inbox.readings.recv() => {
@@ -196,8 +198,8 @@ impl Hall {
         Ok(())
     }
 
-    /// True if init is gone.
-    fn news(&mut self, news: News) -> io::Result<bool> {
+    /// Why the loop is to end, if it is.
+    fn news(&mut self, news: News) -> io::Result<Option<End>> {
         match news {
             News::Started { child, pid } => self.happen(Event::Started { child, pid })?,
             News::Ready { child } => self.happen(Event::AppReady { child })?,
@@ -206,10 +208,12 @@ impl Hall {
             News::StopAsked { times } => self.stop_asked(times)?,
             News::TreeEnded => self.happen(Event::TreeEnded)?,
             News::Memory(news) => self.memory(news)?,
-            News::InitGone => return Ok(true),
+            News::Replace => return Ok(Some(End::HandedOver)),
+            News::Reload => self.reload()?,
+            News::InitGone => return Ok(Some(End::InitGone)),
             News::Ended { child, exit, last_line } => self.ended(child, exit, last_line)?,
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// init counts: an agent that follows a crashed one is told again what that one had heard.
@@ -297,7 +301,7 @@ impl Hall {
         let now = clock::now();
         let before = Arc::clone(&self.outbox.status.borrow());
         let effects = self.space.handle(event, now);
-        self.deadline = self.space.stopping().map(|(_, deadline, _)| deadline).or(self.deadline);
+        self.promise_end(now);
         self.save()?;
         self.publish(now);
         self.announce(&before);
@@ -307,6 +311,20 @@ impl Hall {
         for child in std::mem::take(&mut self.unstored) {
             self.pending.push_back(Command::Stored { child });
         }
+        Ok(())
+    }
+
+    /// init ends what is left at the deadline, should this agent hang until then.
+    fn promise_end(&mut self, now: Now) {
+        let Some((_, deadline, code)) = self.space.stopping() else { return };
+        if self.deadline != Some(deadline) {
+            self.deadline = Some(deadline);
+            self.pending.push_back(Command::Ending { within: deadline.since(now.monotonic), code });
+        }
+    }
+
+    fn reload(&mut self) -> io::Result<()> {
+        // TODO(spine): read the documents again.
         Ok(())
     }
 
