@@ -14,11 +14,11 @@ pub mod link;
 pub mod lock;
 pub mod memory_file;
 pub mod peer;
+pub mod room;
 pub mod signals;
 pub mod spawn;
 pub mod stop;
 pub mod tree;
-pub mod volume;
 
 /// Lets the calling thread wait, before there is a runtime: the one place where a thread sleeps.
 #[expect(clippy::disallowed_methods, reason = "before the runtime; callers have a deadline")]

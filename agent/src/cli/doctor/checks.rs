@@ -5,7 +5,7 @@ use super::{Check, Standing};
 use crate::model::child::Account;
 use crate::model::isolation::Isolation;
 use crate::model::status::{AppState, Mode, PhaseName, Status};
-use crate::sys::volume::Room;
+use crate::sys::room::Room;
 
 const MB: u64 = 1 << 20;
 /// All logs together take at most this.

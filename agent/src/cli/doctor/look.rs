@@ -11,7 +11,7 @@ use crate::model::folders::given_run_folder;
 use crate::model::now::Timestamp;
 use crate::model::status::Status;
 use crate::sys::document::read_document;
-use crate::sys::volume::{Room, may_write, room};
+use crate::sys::room::{Room, may_write, room};
 use crate::sys::{account, clock, files, helper};
 use space_lifecycle::Read;
 use std::fs;
