@@ -161,7 +161,7 @@ impl Space {
             pid,
             restarts: run.history.restarts,
             // What was before is no reason for what was asked for.
-            why: run.why.clone().filter(|_| !run.asked),
+            why: run.why.clone().filter(|_| !run.asked || !self.up()),
             since: since.map(|since| since.wall),
         }
     }
