@@ -151,10 +151,7 @@ impl Space {
 
     fn app_status(&self, index: usize) -> AppStatus {
         let (spec, facts, run) = (&self.spec.apps[index], &self.app_facts[index], &self.apps[index]);
-        let (state, pid, since) = app_state(run);
-        // Its process still ends: what is shown is what comes.
-        let asked = run.asked && self.up();
-        let (state, why) = if asked { (AppState::Restarting, None) } else { (state, run.why.clone()) };
+        let (state, pid, since) = app_state(run, self.up());
         AppStatus {
             name: spec.name.clone(),
             kind: spec.kind_name().to_owned(),
@@ -163,7 +160,8 @@ impl Space {
             state,
             pid,
             restarts: run.history.restarts,
-            why,
+            // What was before is no reason for what was asked for.
+            why: run.why.clone().filter(|_| !run.asked || !self.up()),
             since: since.map(|since| since.wall),
         }
     }
@@ -221,8 +219,10 @@ impl Space {
     }
 }
 
-fn app_state(run: &AppRun) -> (AppState, Option<i32>, Option<Now>) {
+/// `up`: what ends is started anew.
+fn app_state(run: &AppRun, up: bool) -> (AppState, Option<i32>, Option<Now>) {
     match &run.state {
+        State::Starting { pid, .. } | State::Ready { pid, .. } if run.asked && up => (AppState::Restarting, *pid, None),
         State::Waiting => (AppState::Waiting, None, None),
         State::Starting { pid, since, .. } => (AppState::Starting, *pid, Some(*since)),
         State::Ready { pid, since, .. } => (AppState::Ready, *pid, Some(*since)),

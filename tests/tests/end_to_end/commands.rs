@@ -92,6 +92,16 @@ async fn doctor_names_the_isolation_mode_and_what_is_wrong() {
         assert_eq!(doctor(&space, name).await.1["standing"], "ok", "{name}");
     }
     assert_eq!(run.stop().await, 0);
+    let listener = std::net::TcpListener::bind(("127.0.0.1", space.port)).unwrap();
+    let done = called(&space, &["doctor", "space.yaml"]).await;
+    assert_eq!(done.code(), 1, "{done:?}");
+    assert!(done.stdout.contains(&format!("127.0.0.1:{}: another program listens there\n", space.port)), "{done:?}");
+    drop(listener);
+    let done = called(&space, &["doctor", "space.yaml"]).await;
+    assert!(
+        done.code() == 0 && done.stdout.contains(" is free\n") && done.stdout.contains("ok       home: "),
+        "{done:?}"
+    );
     space.write("apps: nonsense\n");
     let done = called(&space, &["doctor", "space.yaml"]).await;
     assert_eq!(done.code(), 1);
@@ -127,14 +137,19 @@ async fn a_root_agents_user_is_kept_away_as_isolation_mode_uid_promises() {
         if sudo == "never" {
             assert_eq!(doctor(&space, "apps' rights").await.1["standing"], "ok");
         }
-        // As the user, not as root: the agent takes no signal from them.
-        let mut kill = std::process::Command::new("setpriv");
-        kill.args([&format!("--reuid={USER}"), &format!("--regid={USER}"), "--clear-groups", "kill", "-0"]);
-        kill.arg(status.agent_pid().to_string());
-        assert_ne!(command::run(kill, SOON).await.code(), 0, "the user can signal the agent");
+        // As the user, not as root: their app takes their signals, the agent does not.
+        let as_user = || {
+            let mut command = std::process::Command::new("setpriv");
+            command.args([&format!("--reuid={USER}"), &format!("--regid={USER}"), "--clear-groups"]);
+            command
+        };
+        for (pid, code) in [(status.app_pid().unwrap(), 0), (status.agent_pid(), 1), (status.init_pid(), 1)] {
+            let mut kill = as_user();
+            kill.args(["kill", "-0", &pid.to_string()]);
+            assert_eq!(command::run(kill, SOON).await.code(), code, "kill -0 {pid}");
+        }
         // The user may do what concerns the space alone.
-        let mut restart = std::process::Command::new("setpriv");
-        restart.args([&format!("--reuid={USER}"), &format!("--regid={USER}"), "--clear-groups"]);
+        let mut restart = as_user();
         let agent = space.folder.join("space-agent");
         fs::copy(places::agent(), &agent).unwrap();
         restart.arg(agent).args(["restart", "--yes"]).env("SPACE_AGENT_SOCKET", space.socket());

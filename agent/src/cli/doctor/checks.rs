@@ -1,6 +1,6 @@
 //! The checks as a table: each a name and a pure function of what was found, which judges it or has nothing to say.
 
-use super::look::{Found, Home, Place, Process, Role, Space};
+use super::look::{Found, Home, NOT_THERE, Place, Process, Role, Space};
 use super::{Check, Standing};
 use crate::model::child::Account;
 use crate::model::isolation::Isolation;
@@ -22,7 +22,7 @@ const EARLIEST: u64 = 1_704_067_200_000;
 type Judge = fn(&Found) -> Option<Finding>;
 
 /// In the order in which they are told.
-const CHECKS: [(&str, Judge); 16] = [
+const CHECKS: [(&str, Judge); 17] = [
     ("space", space),
     ("version", version),
     ("isolation", isolation),
@@ -34,6 +34,7 @@ const CHECKS: [(&str, Judge); 16] = [
     ("memory", memory),
     ("oom protection", oom),
     ("document", document),
+    ("front door", front_door),
     ("python3", |found| program(found, "python3", "environments cannot be made")),
     ("git", |found| program(found, "git", "git steps cannot run")),
     ("jupyter-lab", |found| program(found, "jupyter-lab", "JupyterLab must come from a python step's environment")),
@@ -134,7 +135,7 @@ fn isolation(found: &Found) -> Option<Finding> {
         Isolation::Container | Isolation::Uid => ok(sentence),
         Isolation::None => warning(
             sentence,
-            "where that matters, run the agent as root and the space as a user who cannot become it (user: with sudo: never)",
+            "where that matters, run the agent as root and the space as a user who cannot become it (user: { name: …, sudo: never })",
         ),
     }
 }
@@ -192,6 +193,7 @@ fn home(found: &Found) -> Option<Finding> {
     let folder = match &home.folder {
         Ok(folder) if folder.is_folder => folder,
         Ok(_) => return wrong(format!("{path} is no folder"), "name a folder in storage.home.directory"),
+        Err(why) if home.planned && why == NOT_THERE => return ok(format!("{path} is not there yet: run makes it")),
         Err(why) => return wrong(format!("{path}: {why}"), "check storage.home.directory and what is mounted there"),
     };
     if let Some(user) = home.user.as_ref().filter(|user| !may_write(folder.uid, folder.gid, folder.mode, user)) {
@@ -272,6 +274,16 @@ fn document(found: &Found) -> Option<Finding> {
             warning(format!("{name} is valid, with warnings"), format!("space-agent check {name} tells them"))
         }
         (name, Err(why)) => wrong(format!("{name}: {why}"), format!("space-agent check {name} says what to write")),
+    }
+}
+
+fn front_door(found: &Found) -> Option<Finding> {
+    match found.front_door.as_ref()? {
+        (listen, None) => ok(format!("{listen} is free")),
+        (listen, Some(why)) => wrong(
+            format!("nobody can listen on {listen}: {why}"),
+            "end what listens there, or write another address: front_door: { listen: … }",
+        ),
     }
 }
 

@@ -13,14 +13,17 @@ use crate::model::status::Status;
 use crate::sys::document::read_document;
 use crate::sys::room::{Room, may_write, room};
 use crate::sys::{account, clock, files, helper};
+use space_lifecycle::Read;
 use std::fs;
 use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::time::timeout;
 
+pub(super) const NOT_THERE: &str = "it is not there";
 const HANGS: Duration = Duration::from_secs(5);
 
 /// What was found.
@@ -37,6 +40,8 @@ pub(super) struct Found {
     pub(super) memory: Option<MemoryLimit>,
     /// The one that was named, and its warnings, or why it cannot be used.
     pub(super) document: Option<(String, Result<usize, String>)>,
+    /// Where a space of the document would listen, and why it cannot: while none runs.
+    pub(super) front_door: Option<(SocketAddr, Option<String>)>,
     pub(super) programs: Vec<Program>,
     /// `/dev/termination-log`: whether it can be written to; `None`: there is none.
     pub(super) last_words: Option<bool>,
@@ -86,6 +91,8 @@ pub(super) struct Place {
 #[derive(Debug, Clone)]
 pub(super) struct Home {
     pub(super) place: Place,
+    /// No space runs in it yet: one that is not there will be made.
+    pub(super) planned: bool,
     /// Whose it should be.
     pub(super) user: Option<Account>,
     /// What is there, or why that is not known.
@@ -125,16 +132,21 @@ pub(super) async fn look(args: &DoctorArgs, surroundings: &Surroundings<'_>) -> 
     let processes = status.as_ref().map(processes).unwrap_or_default();
     // A space in another container has other folders under the same names.
     let here = status.as_ref().filter(|_| !processes.is_empty());
+    let document = args.document.as_deref().map(|path| (path, document(path)));
+    let plan = document.as_ref().filter(|_| matches!(space, Space::Nobody(_)));
+    let plan = plan.and_then(|(path, read)| Some((*path, &read.as_ref().ok()?.space)));
     let run = agent.filter(|_| here.is_some()).and_then(|agent| run_folder(&agent, surroundings));
     let logs = match (&run, here) {
         (Some(run), Some(status)) => Some(place(log_folder(&run.path, &status.space)).await),
         _ => None,
     };
-    let home = match here {
-        Some(status) => Some(home(PathBuf::from(&status.home), user(&status.user)).await),
-        None => None,
+    let home = match (here, plan) {
+        (Some(status), _) => Some(home(PathBuf::from(&status.home), user(&status.user), false).await),
+        (None, Some((path, spec))) => Some(home(planned_home(path, spec), planned_user(spec), true).await),
+        (None, None) => None,
     };
-    let document = args.document.as_deref().map(document);
+    let front_door = plan.map(|(_, spec)| (spec.front_door.listen, taken(spec.front_door.listen)));
+    let document = document.map(|(path, read)| (path.display().to_string(), read.map(|read| read.warnings.len())));
     let path = (surroundings.env)("PATH");
     Found {
         version: env!("CARGO_PKG_VERSION"),
@@ -148,6 +160,7 @@ pub(super) async fn look(args: &DoctorArgs, surroundings: &Surroundings<'_>) -> 
         logs,
         home,
         document,
+        front_door,
     }
 }
 
@@ -237,18 +250,44 @@ async fn place(path: PathBuf) -> Place {
     Place { path, room: found.unwrap_or_else(Err) }
 }
 
-async fn home(path: PathBuf, user: Option<Account>) -> Home {
+/// As `run` finds it.
+fn planned_home(document: &Path, spec: &space_lifecycle::Space) -> PathBuf {
+    let folder = document.parent().unwrap_or(Path::new(""));
+    let home = spec.home.as_ref().map_or_else(|| PathBuf::from("home"), |home| folder.join(home));
+    std::path::absolute(&home).unwrap_or(home)
+}
+
+/// The one that is written, or whoever calls; `None`: root would take the home's owner.
+fn planned_user(spec: &space_lifecycle::Space) -> Option<Account> {
+    let (own, _) = account::own();
+    match spec.user.as_ref().map(|written| (&written.name, written.uid)) {
+        Some((Some(name), _)) => user(name),
+        Some((None, uid)) => account::by_uid(uid?, None).ok(),
+        None if own != 0 => account::by_uid(own, None).ok(),
+        None => None,
+    }
+}
+
+/// Why nobody can listen there.
+fn taken(listen: SocketAddr) -> Option<String> {
+    TcpListener::bind(listen).err().map(|error| match error.kind() {
+        ErrorKind::AddrInUse => "another program listens there".to_owned(),
+        _ => error.to_string(),
+    })
+}
+
+async fn home(path: PathBuf, user: Option<Account>, planned: bool) -> Home {
     let looked = path.clone();
     let folder = within(move || {
         let metadata = fs::metadata(&looked).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => "it is not there".to_owned(),
+            ErrorKind::NotFound => NOT_THERE.to_owned(),
             _ => error.to_string(),
         })?;
         let (uid, gid, mode) = (metadata.uid(), metadata.gid(), metadata.mode());
         Ok(Folder { is_folder: metadata.is_dir(), uid, gid, mode })
     });
     let folder = folder.await.unwrap_or_else(Err);
-    Home { place: place(path).await, user, folder }
+    Home { place: place(path).await, planned, user, folder }
 }
 
 /// On a thread that is given up when it takes too long.
@@ -260,16 +299,13 @@ async fn within<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) ->
     }
 }
 
-fn document(path: &Path) -> (String, Result<usize, String>) {
-    let name = path.display().to_string();
-    let read = read_document(path).map_err(|why| format!("it cannot be read: {why}")).and_then(|text| {
-        let read = space_lifecycle::read(&text, &name, space_lifecycle::Mode::Check);
-        read.map(|read| read.warnings.len()).map_err(|mistakes| match mistakes.mistakes.len() + mistakes.more {
-            1 => "it has a mistake".to_owned(),
-            many => format!("it has {many} mistakes"),
-        })
-    });
-    (name, read)
+fn document(path: &Path) -> Result<Read, String> {
+    let text = read_document(path).map_err(|why| format!("it cannot be read: {why}"))?;
+    let read = space_lifecycle::read(&text, &path.display().to_string(), space_lifecycle::Mode::Check);
+    read.map_err(|mistakes| match mistakes.mistakes.len() + mistakes.more {
+        1 => "it has a mistake".to_owned(),
+        many => format!("it has {many} mistakes"),
+    })
 }
 
 /// What holds for the control group of `pid`, or of this process.

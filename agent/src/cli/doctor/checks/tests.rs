@@ -37,11 +37,13 @@ fn found() -> Found {
         logs: Some(place("/var/log/space-agent/lab", 9_000 * MB)),
         home: Some(Home {
             place: place("/home/alice", 9_000 * MB),
+            planned: false,
             user: Some(alice()),
             folder: Ok(Folder { is_folder: true, uid: 1000, gid: 100, mode: 0o40750 }),
         }),
         memory: Some(MemoryLimit { bytes: 4096 * MB, version: 2 }),
         document: Some(("space.yaml".to_owned(), Ok(0))),
+        front_door: Some((([127, 0, 0, 1], 8888).into(), None)),
         programs: ["python3", "git", "jupyter-lab"]
             .map(|name| Program { name, path: Some(PathBuf::from("/usr/bin").join(name)), lacks: None })
             .into(),
@@ -108,6 +110,10 @@ fn folders_and_memory() {
     use Standing::{Ok, Warning, Wrong};
     let home = |found: &mut Found, change: fn(&mut Home)| found.home.as_mut().map(change).unwrap();
     check(|found| home(found, |home| home.folder = Err("it is not there".into())), "home", Wrong, "is not there");
+    let not_there = |found: &mut Found| {
+        home(found, |home| (home.planned, home.folder) = (true, Err(NOT_THERE.into())));
+    };
+    check(not_there, "home", Ok, "run makes it");
     let folder = |uid, gid, mode| Result::Ok(Folder { is_folder: true, uid, gid, mode });
     check(|found| found.home.as_mut().unwrap().folder = folder(0, 0, 0o40755), "home", Wrong, "alice may not write");
     check(|found| found.home.as_mut().unwrap().folder = folder(0, 44, 0o40775), "home", Ok, "9000 MB");
@@ -135,6 +141,13 @@ fn the_document_programs_and_the_surroundings() {
     let document = |found: &mut Found, read| found.document = Some(("space.yaml".to_owned(), read));
     check(|found| document(found, Err("it has 2 mistakes".into())), "document", Wrong, "it has 2 mistakes");
     check(|found| document(found, Result::Ok(1)), "document", Warning, "with warnings");
+    let door = |why: &str| Some((([127, 0, 0, 1], 8888).into(), Some(why.to_owned())));
+    check(
+        |found| found.front_door = door("another program listens there"),
+        "front door",
+        Wrong,
+        "127.0.0.1:8888: another",
+    );
     check(|found| found.programs[1].path = None, "git", Warning, "not on PATH");
     check(|found| found.programs[0].lacks = Some("venv".into()), "python3", Warning, "lacks venv");
     check(|found| found.last_words = Some(false), "last words", Warning, "cannot be written to");
@@ -147,7 +160,7 @@ fn without_a_space_only_what_can_be_known_is_told() {
     let mut found = found();
     found.space = Space::Nobody("no space is running here".to_owned());
     (found.processes, found.run, found.logs, found.home) = (Vec::new(), None, None, None);
-    (found.document, found.last_words) = (None, None);
+    (found.document, found.front_door, found.last_words) = (None, None, None);
     let names: Vec<&str> = judge(&found).iter().map(|check| check.name).collect();
     assert_eq!(names, ["space", "version", "memory", "python3", "git", "jupyter-lab", "clock"]);
 }
