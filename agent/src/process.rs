@@ -12,7 +12,7 @@ mod probe;
 
 pub use attach::{Attached, KnownChild, Link, attach, end_known, keep, set_policy};
 pub use logs::{Logs, Writer};
-pub use memory::{Line, MemoryWatch, Scope};
+pub use memory::{MemoryLine, MemoryWatch, Scope};
 pub use probe::Probe;
 
 use crate::model::child::{ChildSpec, Exit};
