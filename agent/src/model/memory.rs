@@ -216,7 +216,7 @@ fn short(limit: Option<u64>) -> String {
     }
 }
 
-/// `the kernel of train.ipynb`, `python3, started by a kernel`, `the server of app/default#1`.
+/// `the kernel of train.ipynb`, `python3, started by a kernel,`, `app default`.
 fn called(victim: &Victim, notebook: Option<&str>) -> String {
     let kernel = notebook.map_or_else(|| "a kernel".to_owned(), |notebook| format!("the kernel of {notebook}"));
     let child = victim.child.as_deref().and_then(|child| child.parse::<super::child::ChildId>().ok());
