@@ -146,12 +146,17 @@ fn share(used: u64, limit: u64) -> u64 {
 }
 
 /// Which of the processes that have ended the system has killed for memory, given that it has killed `count`: first those
-/// that ended by SIGKILL, then those of which nobody knows how they ended if they were large; of each the largest.
+/// that ended by SIGKILL, then those of which nobody knows how they ended if they were kernels or large; of each the
+/// largest. A kernel may have grown within a moment, so its size when it was last looked at says little.
 pub fn victims(ended: &[(Victim, Fate)], count: u64, limit: Option<u64>) -> Vec<Victim> {
     let floor = limit.map_or(SUSPECT, |limit| limit / 10);
     let mut suspects: Vec<&(Victim, Fate)> = ended
         .iter()
-        .filter(|(victim, fate)| *fate == Fate::Killed || *fate == Fate::Unknown && victim.bytes >= floor)
+        .filter(|(victim, fate)| match fate {
+            Fate::Killed => true,
+            Fate::Otherwise => false,
+            Fate::Unknown => victim.bytes >= floor || matches!(victim.role, Role::Kernel { .. }),
+        })
         .collect();
     suspects.sort_by_key(|(victim, fate)| (*fate != Fate::Killed, Reverse(victim.bytes)));
     suspects.truncate(usize::try_from(count).unwrap_or(usize::MAX));
@@ -211,7 +216,7 @@ fn short(limit: Option<u64>) -> String {
     }
 }
 
-/// `the kernel of train.ipynb`, `python3, started by a kernel`, `the server of app/default#1`.
+/// `the kernel of train.ipynb`, `python3, started by a kernel,`, `app default`.
 fn called(victim: &Victim, notebook: Option<&str>) -> String {
     let kernel = notebook.map_or_else(|| "a kernel".to_owned(), |notebook| format!("the kernel of {notebook}"));
     let child = victim.child.as_deref().and_then(|child| child.parse::<super::child::ChildId>().ok());

@@ -31,7 +31,7 @@ const QUEUE: usize = 256;
 /// The room's side of the watch. Dropping it ends the thread too, without waiting for that.
 #[derive(Debug)]
 pub struct MemoryWatch {
-    line: Line,
+    line: MemoryLine,
     /// Closed when the thread has ended.
     ended: oneshot::Receiver<()>,
     /// Whether the platform ends all of the space at once when its memory is used up, the agent too.
@@ -40,7 +40,7 @@ pub struct MemoryWatch {
 
 /// The way to the thread; cheap to clone, so that a task of the room's can wait for an answer.
 #[derive(Debug, Clone)]
-pub struct Line {
+pub struct MemoryLine {
     commands: SyncSender<Command>,
     wake: Arc<EventFd>,
 }
@@ -76,10 +76,10 @@ impl MemoryWatch {
                 tracing::warn!("the space's memory is not watched any more: {}", chain(&error));
             }
         })?;
-        Ok(MemoryWatch { line: Line { commands, wake }, ended, ends_as_one })
+        Ok(MemoryWatch { line: MemoryLine { commands, wake }, ended, ends_as_one })
     }
 
-    pub fn line(&self) -> &Line {
+    pub fn line(&self) -> &MemoryLine {
         &self.line
     }
 
@@ -97,7 +97,7 @@ impl Drop for MemoryWatch {
     }
 }
 
-impl Line {
+impl MemoryLine {
     /// A child of the space was started, or was there already: what descends from it is told by its name.
     pub fn started(&self, child: &str, pid: i32) {
         self.send(Command::Started { child: child.to_owned(), pid });

@@ -45,12 +45,24 @@ fn read(path: &str, limit: u64) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::AsFd;
 
     #[test]
     fn the_machine_tells_how_full_it_is_and_how_many_it_has_ended() {
         let (used, total) = machine().unwrap();
         assert!(0 < used && used < total, "{used} of {total}");
         assert!(kills().is_some());
+    }
+
+    #[test]
+    fn a_trigger_waits_until_memory_is_short() {
+        let Some(trigger) = trigger(Path::new(MACHINE)) else {
+            println!("skipped: the system has no pressure to be told of, or refuses");
+            return;
+        };
+        let mut asked = [PollFd::new(trigger.as_fd(), PollFlags::POLLPRI)];
+        assert_eq!(poll(&mut asked, PollTimeout::ZERO), Ok(0), "{asked:?}");
     }
 
     #[test]

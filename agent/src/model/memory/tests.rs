@@ -76,8 +76,10 @@ fn the_victims_are_the_largest_that_ended_by_sigkill() {
 }
 
 #[test]
-fn a_process_that_ended_somehow_is_suspected_only_if_it_was_large() {
+fn a_process_that_ended_somehow_is_suspected_only_if_it_was_large_or_a_kernel() {
     let ended = |mb| [(job(1, mb), Fate::Unknown)];
+    let kernel = victim(2, Role::Kernel { id: "k".into() }, 1);
+    assert_eq!(pids(&[(job(1, 25), Fate::Unknown), (kernel, Fate::Unknown)], 2, Some(256 * MB)), [2]);
     assert_eq!(pids(&ended(26), 1, Some(256 * MB)), [1]);
     assert_eq!(pids(&ended(25), 1, Some(256 * MB)), [] as [i32; 0]);
     assert_eq!(pids(&ended(63), 1, None), [] as [i32; 0]);

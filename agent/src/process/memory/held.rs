@@ -72,7 +72,10 @@ impl Held {
         for seen in seen {
             match self.processes.get_mut(&seen.process.pid) {
                 Some(holding) if holding.victim.started == seen.process.started => {
-                    holding.victim.bytes = seen.resident;
+                    // A process that is just ending has given its memory back already.
+                    if seen.resident > 0 {
+                        holding.victim.bytes = seen.resident;
+                    }
                     let told = holding.victim.role != Role::App && self.children.contains_key(&seen.process.pid);
                     if !holding.settled || holding.name != seen.name || told {
                         self.hold(&seen);
@@ -88,10 +91,10 @@ impl Held {
     fn hold(&mut self, seen: &Seen) {
         let process = seen.process;
         let (role, child) = self.place(seen);
-        let (pidfd, settled) = match self.processes.remove(&process.pid) {
-            Some(known) => (known.pidfd, true),
+        let (pidfd, bytes, settled) = match self.processes.remove(&process.pid) {
+            Some(known) => (known.pidfd, known.victim.bytes, true),
             None => match PidFd::open(process) {
-                Some(pidfd) => (pidfd, role == Role::App),
+                Some(pidfd) => (pidfd, seen.resident, role == Role::App),
                 None => return,
             },
         };
@@ -100,7 +103,7 @@ impl Held {
             // Another user's process (sudo) may not be touched; then it keeps what it inherited.
             oom::raise(process, VICTIMS_FIRST);
         }
-        let victim = Victim { pid: process.pid, started: process.started, role, bytes: seen.resident, child };
+        let victim = Victim { pid: process.pid, started: process.started, role, bytes, child };
         self.processes.insert(process.pid, Holding { pidfd, victim, name: seen.name.clone(), settled });
     }
 
@@ -140,6 +143,11 @@ impl Holding {
             Some(_) => Fate::Otherwise,
             None => Fate::Unknown,
         }
+    }
+
+    /// Whether the system has forgotten it: what it hasn't told by then, it never will.
+    pub(super) fn forgotten(&self) -> bool {
+        tree::started(self.victim.pid) != Some(self.victim.started)
     }
 }
 

@@ -63,14 +63,17 @@ impl Inquest {
             self.conclude(&[]);
             return None;
         }
+        let mut all_known = true;
         for suspect in self.suspects.iter_mut().filter(|suspect| suspect.fate == Fate::Unknown) {
             suspect.fate = suspect.holding.as_ref().map_or(Fate::Unknown, Holding::fate);
+            all_known &= suspect.fate != Fate::Unknown || suspect.holding.as_ref().is_none_or(Holding::forgotten);
         }
-        let certain = self.suspects.iter().filter(|suspect| suspect.fate == Fate::Killed).count();
-        if (certain as u64) < self.open && now.since(self.since) < WAIT {
+        let victims = self.found(limit);
+        let enough = victims.len() as u64 >= self.open && all_known;
+        if !enough && now.since(self.since) < WAIT {
             return None;
         }
-        let finding = Finding { victims: self.found(limit), count: self.open };
+        let finding = Finding { victims, count: self.open };
         self.open = 0;
         self.conclude(&finding.victims);
         Some(finding)
@@ -118,6 +121,11 @@ impl Inquest {
             None => self.suspects.push(Suspect { victim: unheld.clone(), fate: Fate::Killed, holding: None }),
         }
         self.found(limit).into_iter().find(|victim| victim.pid == unheld.pid)
+    }
+
+    /// Somebody is being ended, and what he held is being given back: his last size is the one before.
+    pub(super) fn is_open(&self) -> bool {
+        self.open > 0
     }
 
     /// When to look again, if nothing happens before.

@@ -148,6 +148,20 @@ async fn a_warning_comes_before_and_names_the_largest() {
 }
 
 #[tokio::test]
+async fn a_space_that_waits_for_memory_is_warned_long_before_its_limit() {
+    let _alone = ALONE.lock().await;
+    let script = format!("memory 45 /x/kernel-{KERNEL}.json & wait");
+    let Some(mut ground) = Ground::new(&script).await else { return };
+    if !ground.cage.slow_down_at(LIMIT / 3) {
+        return println!("skipped: only version 2 can slow a group down, and tells its pressure");
+    }
+    let MemoryNews::Pressure { used, largest, .. } = ground.news().await else { panic!("somebody was ended") };
+    assert!(used < LIMIT / 100 * 85, "{used}");
+    assert_eq!(largest.unwrap().role, Role::Kernel { id: KERNEL.into() });
+    ground.end().await;
+}
+
+#[tokio::test]
 async fn an_end_that_nobody_can_explain_is_told_without_a_name() {
     let _alone = ALONE.lock().await;
     let Some(mut ground) = Ground::new("sleep 1000").await else { return };

@@ -70,7 +70,7 @@ impl Watch {
             let Some(questions) = self.obey() else { return Ok(()) };
             self.inquire(questions);
             let now = clock::monotonic();
-            if self.look_at.is_some_and(|at| at <= now) {
+            if self.look_at.is_some_and(|at| at <= now) && !self.inquest.is_open() {
                 self.look(now);
             }
             self.wait()?;
@@ -142,7 +142,9 @@ impl Watch {
     fn wait(&mut self) -> io::Result<()> {
         let now = clock::monotonic();
         self.deaf_until = self.deaf_until.filter(|until| *until > now);
-        let due = [self.look_at, self.deaf_until, self.inquest.due(now)].into_iter().flatten().min();
+        // An inquest comes before any look.
+        let look_at = self.look_at.filter(|_| !self.inquest.is_open());
+        let due = [look_at, self.deaf_until, self.inquest.due(now)].into_iter().flatten().min();
         let timeout = due.map_or(PollTimeout::NONE, |due| {
             // A millisecond more than too early.
             PollTimeout::try_from(due.since(now) + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)

@@ -69,6 +69,13 @@ impl Cage {
         fs::write(self.folder.join("go"), "").unwrap();
     }
 
+    /// From so many bytes on, processes wait for memory. False where that can't be had.
+    pub(super) fn slow_down_at(&self, bytes: u64) -> bool {
+        self.version == Version::Two
+            && Path::new("/proc/pressure/memory").exists()
+            && fs::write(self.group.join("memory.high"), bytes.to_string()).is_ok()
+    }
+
     pub(super) fn group(&self) -> Group {
         Group::at(self.version, &self.group, &self.top)
     }
