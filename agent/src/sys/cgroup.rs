@@ -68,6 +68,11 @@ impl Group {
         Group { version, folder: folder.to_owned(), top: top.to_owned(), pressure: None }
     }
 
+    /// Of its hierarchy.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
     /// How full the group is, or that one of the groups around it that has the tightest limit.
     pub fn usage(&self) -> Option<Use> {
         let (limit, folder) = self.tightest();

@@ -10,6 +10,7 @@ use crate::model::child::Account;
 use crate::model::folders::given_run_folder;
 use crate::model::now::Timestamp;
 use crate::model::status::Status;
+use crate::sys::cgroup::{Group, Version};
 use crate::sys::document::read_document;
 use crate::sys::room::{Room, may_write, room};
 use crate::sys::{account, clock, files, helper};
@@ -309,27 +310,10 @@ fn document(path: &Path) -> Result<Read, String> {
 }
 
 /// What holds for the control group of `pid`, or of this process.
-// The seam for a reader of control groups that knows all of their kinds.
 fn memory_limit(pid: Option<i32>) -> Option<MemoryLimit> {
-    let groups =
-        fs::read_to_string(pid.map_or("/proc/self/cgroup".to_owned(), |pid| format!("/proc/{pid}/cgroup"))).ok()?;
-    groups.lines().find_map(|line| {
-        let mut parts = line.splitn(3, ':').skip(1);
-        let (controllers, path) = (parts.next()?, parts.next()?.trim_start_matches('/'));
-        let (root, file, version) = match controllers {
-            "" => ("/sys/fs/cgroup", "memory.max", 2),
-            list if list.split(',').any(|name| name == "memory") => {
-                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", 1)
-            }
-            _ => return None,
-        };
-        // In a container the path is the host's, and what is mounted is the container's own.
-        let files = [Path::new(root).join(path).join(file), Path::new(root).join(file)];
-        let text = files.iter().find_map(|file| fs::read_to_string(file).ok())?;
-        // Version 1 writes the largest number that it knows, version 2 `max`.
-        let bytes = text.trim().parse().ok().filter(|bytes| *bytes < 1 << 60)?;
-        Some(MemoryLimit { bytes, version })
-    })
+    let group = Group::of(&pid.map_or("self".to_owned(), |pid| pid.to_string()))?;
+    let bytes = group.usage()?.limit?;
+    Some(MemoryLimit { bytes, version: if group.version() == Version::One { 1 } else { 2 } })
 }
 
 fn programs(path: Option<&str>) -> Vec<Program> {
