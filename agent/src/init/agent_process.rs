@@ -307,11 +307,7 @@ impl AgentProcess {
         if self.gave_up == GaveUp::CleanerRuns {
             return Fate::Leave(CRASHED_TOO_OFTEN);
         }
-        let final_code = match exit {
-            Exit::Code(code) if CODES.contains(code) => u8::try_from(*code).ok(),
-            _ => None,
-        };
-        if let Some(code) = final_code {
+        if let Some(code) = self.final_code(&running, exit) {
             return Fate::Leave(code);
         }
         if running.replaced != Replaced::No {
@@ -331,6 +327,16 @@ impl AgentProcess {
             }
         }
         Fate::StartAgain
+    }
+
+    /// The code with which the space has ended. What has just been put at the configured path, and has not greeted, may be
+    /// anything: its exit code says nothing about the space.
+    fn final_code(&self, running: &Running, exit: &Exit) -> Option<u8> {
+        let stranger = running.met == Met::Silent && self.trial == Some(0);
+        match exit {
+            Exit::Code(code) if !stranger && CODES.contains(code) => u8::try_from(*code).ok(),
+            _ => None,
+        }
     }
 
     /// Goes back to init's own binary if the configured one does not work. True if that was an upgrade's first start:

@@ -49,8 +49,8 @@ struct Child {
 
 #[derive(Debug)]
 enum State {
-    /// There was no room for it.
-    Waiting { spec: Box<ChildSpec>, until: Monotonic },
+    /// There was no room for it, or for those before it. Once it is its turn, it is tried so long.
+    Waiting { spec: Box<ChildSpec>, until: Option<Monotonic> },
     /// It may have told why it will not run.
     Running { pid: i32, not_started: Option<String> },
     /// The pid is 0 if it could not even be forked.
@@ -77,7 +77,7 @@ impl Children {
             id: id.clone(),
             program: spec.program.display().to_string(),
             folder: spec.folder.display().to_string(),
-            state: State::Waiting { spec, until: now.plus(NO_ROOM) },
+            state: State::Waiting { spec, until: None },
             output: None,
             told: Told::Nothing,
         };
@@ -105,14 +105,14 @@ impl Children {
     /// `None` if there is no room for it, but may be later.
     fn start(&mut self, number: u64, ground: &Ground, now: Monotonic) -> Option<()> {
         let child = self.all.get_mut(&number)?;
-        let State::Waiting { spec, until } = &child.state else { return Some(()) };
+        let State::Waiting { spec, until } = &mut child.state else { return Some(()) };
         match fork(spec, ground) {
             Ok((pid, output)) => {
                 self.by_pid.insert(pid, number);
                 child.output = Some(output);
                 child.state = State::Running { pid, not_started: None };
             }
-            Err(error) if no_room(&error) && now < *until => return None,
+            Err(error) if no_room(&error) && now < *until.get_or_insert(now.plus(NO_ROOM)) => return None,
             Err(error) => {
                 let exit = Exit::NotStarted(format!("cannot start {}: {error}", child.program));
                 child.state = State::Ended { pid: 0, exit };
@@ -174,7 +174,9 @@ impl Children {
         }
     }
 
+    /// Or an orphan has, of which nobody but init knows.
     pub(super) fn ended(&mut self, pid: i32, exit: Exit) {
+        self.patience.try_now();
         let Some(number) = self.by_pid.remove(&pid) else { return };
         if let Some(child) = self.all.get_mut(&number)
             && let State::Running { not_started, .. } = &mut child.state

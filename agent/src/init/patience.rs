@@ -22,6 +22,11 @@ impl Patience {
         self.until
     }
 
+    /// Something has ended, which may have made room.
+    pub(super) fn try_now(&mut self) {
+        self.until = Monotonic(0);
+    }
+
     pub(super) fn succeeded(&mut self) {
         *self = Patience::default();
     }

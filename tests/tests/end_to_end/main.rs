@@ -11,6 +11,7 @@ mod crash;
 mod documents;
 mod front_door;
 mod idle;
+mod init;
 mod jupyter;
 mod lifecycle;
 mod notebook;

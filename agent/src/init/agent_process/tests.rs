@@ -88,7 +88,7 @@ fn a_new_binary_that_does_not_greet_is_left_at_once_and_one_that_crashes_in_a_lo
     agent.restarts.set_policy(3, Duration::from_secs(600));
     agent.trial = Some(0);
     run(&mut agent, Met::Silent);
-    end(&mut agent, Exit::Code(101));
+    assert_eq!(end(&mut agent, Exit::Code(2)), None, "an unknown argument is not the end of the space");
     assert_eq!((agent.program, agent.due(), agent.trial), (Program::Own, Some(NOW), None));
 
     agent.replace(NOW);
