@@ -273,13 +273,17 @@ impl Hall {
         match effect {
             Effect::StartStep { step, child } => self.block(child.clone(), move || workshop.start_step(step, child)),
             Effect::StartApp { app, child, recovery } => {
-                self.block(child.clone(), move || workshop.start_app(app, child, recovery));
+                let turn = self.space.turn().filter(|_| recovery);
+                self.block(child.clone(), move || workshop.start_app(app, child, turn));
             }
             Effect::ProbeApp { app, child, recovery } => {
                 self.pending.push_back(Command::Probe { child, probe: workshop.probe(app, recovery) });
             }
-            // TODO(spine): WatchApp, RunRescue, LookAtRepositories, an app's own way of ending.
-            Effect::WatchApp { .. } | Effect::RunRescue { .. } | Effect::LookAtRepositories => {}
+            Effect::RunRescue { child, command } => {
+                self.block(child.clone(), move || workshop.rescue_command(child, command));
+            }
+            // TODO(spine): WatchApp, LookAtRepositories, an app's own way of ending.
+            Effect::WatchApp { .. } | Effect::LookAtRepositories => {}
             Effect::EndApp { child, grace, .. } => self.pending.push_back(Command::End { child, grace }),
             Effect::EndChild { child, grace } => self.pending.push_back(Command::End { child, grace }),
             Effect::EndTree { grace } => self.pending.push_back(Command::EndTree { grace }),

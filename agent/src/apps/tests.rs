@@ -19,6 +19,7 @@ fn place() -> Place {
         front_base: "/".into(),
         base_env: BTreeMap::from([("PATH".into(), "/usr/bin:relative:/bin".into())]),
         config_folder: "/run/space-agent/alice/jupyter".into(),
+        recovery: "/run/space-agent/alice/recovery".into(),
     }
 }
 

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub use detour::Beginning;
+pub use detour::{Beginning, Turn};
 pub use ending::{FAILED_SHOWN, Stage};
 
 /// How long beyond its end the use of a link is remembered, in milliseconds: the front door allows for clocks that
@@ -455,7 +455,9 @@ impl Space {
         if child.parse() == Ok(ChildId::IdleCommand(self.idle_commands)) {
             self.idle_command_runs = false;
         }
-        if !exit.success() {
+        // A command of the console tells its end itself, if it ever ran.
+        let told = matches!(child.parse(), Ok(ChildId::Rescue(_))) && !matches!(exit, Exit::NotStarted(_));
+        if !exit.success() && !told {
             self.warn(format!("{child} {exit}"));
         }
     }

@@ -24,7 +24,23 @@ pub enum Beginning {
     Parked(String),
 }
 
+/// A turn to recovery mode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// No two turns of a space's run have the same.
+    pub round: u32,
+    pub why: String,
+    /// The warnings that there are.
+    pub details: Vec<String>,
+}
+
 impl Space {
+    /// While it is in recovery mode: how it got there.
+    pub fn turn(&self) -> Option<Turn> {
+        let why = self.why_mode.clone().filter(|_| self.recovers())?;
+        Some(Turn { round: self.round, why, details: self.warnings.clone() })
+    }
+
     /// How it runs; `None` while it boots or ends.
     pub fn mode(&self) -> Option<Mode> {
         self.phase.mode()
