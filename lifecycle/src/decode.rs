@@ -7,7 +7,9 @@
 
 mod apps;
 mod parts;
+mod salvage;
 mod steps;
+mod supervision;
 mod values;
 
 use crate::mistake::{Collected, Mistake, Mistakes, Place, Source, key_text, printable, quoted};
@@ -15,6 +17,8 @@ use crate::space::Space;
 use crate::suggest::{any_of, nearest};
 use crate::tree::{self, Entry, Node, Value};
 use crate::vocabulary::{ALL, Object};
+
+pub use salvage::{Salvage, salvage};
 
 /// How strict to be with documents of a newer minor version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +46,7 @@ pub fn read(text: &str, name: &str, mode: Mode) -> Result<Read, Mistakes> {
         return Err(mistakes.into_mistakes());
     };
     let root = crate::merge::merge(root);
-    let mut decoder = Decoder { sources: &sources, mode, newer: false, mistakes, warnings: Collected::default() };
+    let mut decoder = Decoder { mistakes, ..Decoder::new(&sources, mode) };
     let space = decoder.document(&root);
     match space {
         Some(space) if decoder.mistakes.is_empty() => {
@@ -116,6 +120,13 @@ impl<'n> Fields<'n> {
     /// The key's place, or that of the mapping where the field isn't written.
     fn key_place(&self, key: &str) -> Place {
         self.entry(key).map_or(self.at.place, |entry| entry.place)
+    }
+}
+
+impl<'s> Decoder<'s> {
+    fn new(sources: &'s [Source<'s>], mode: Mode) -> Self {
+        let (mistakes, warnings) = (Collected::default(), Collected::default());
+        Self { sources, mode, newer: false, mistakes, warnings }
     }
 }
 

@@ -14,9 +14,27 @@ pub(crate) type Wrong = (String, String);
 pub(crate) mod pattern {
     //! Regular expressions (ECMA 262), each anchored.
     pub(crate) const VERSION: &str = r"^1\.(0|[1-9][0-9]{0,3})$";
-    pub(crate) const DURATION: &str = "^(0|[1-9][0-9]{0,7})[smh]$";
-    pub(crate) const POSITIVE: &str = "^[1-9][0-9]{0,7}[smh]$";
-    pub(crate) const DEADLINE: &str = "^(([1-9][0-9]?|[1-5][0-9]{2}|600)s|([1-9]|10)m)$";
+    pub(crate) const DURATION: &str = "^(0|[1-9][0-9]{0,7})(ms|[smh])$";
+    /// From one second.
+    pub(crate) const POSITIVE: &str = "^([1-9][0-9]{0,7}[smh]|[1-9][0-9]{3,7}ms)$";
+    /// From one second to ten minutes.
+    pub(crate) const DEADLINE: &str =
+        "^(([1-9][0-9]{3,4}|[1-5][0-9]{5}|600000)ms|([1-9][0-9]?|[1-5][0-9]{2}|600)s|([1-9]|10)m)$";
+    /// From one second to one hour.
+    pub(crate) const WITHIN_HOUR: &str = concat!(
+        "^(([1-9][0-9]{3,5}|[12][0-9]{6}|3[0-5][0-9]{5}|3600000)ms",
+        "|([1-9][0-9]{0,2}|[12][0-9]{3}|3[0-5][0-9]{2}|3600)s|([1-9]|[1-5][0-9]|60)m|1h)$"
+    );
+    /// From 10 milliseconds to one hour; not anchored, for it stands in another.
+    macro_rules! wait {
+        () => {
+            concat!(
+                "(([1-9][0-9]{1,5}|[12][0-9]{6}|3[0-5][0-9]{5}|3600000)ms",
+                "|([1-9][0-9]{0,2}|[12][0-9]{3}|3[0-5][0-9]{2}|3600)s|([1-9]|[1-5][0-9]|60)m|1h)"
+            )
+        };
+    }
+    pub(crate) const BACKOFF: &str = concat!("^", wait!(), r"(\.\.", wait!(), ")?$");
     pub(crate) const LINE: &str = r"^[^\x00-\x1f\x7f]{1,4096}$";
     pub(crate) const TEXT: &str = r"^[^\x00]*$";
     pub(crate) const SPACE_NAME: &str = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$";
@@ -48,7 +66,7 @@ pub(crate) mod pattern {
         r"^https?://([A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$";
 }
 
-/// `90s`, `5m`, `2h`.
+/// `90s`, `5m`, `2h`, `250ms`.
 pub(crate) fn duration(text: &str) -> Result<Duration, Wrong> {
     duration::read(text).map_err(|(what, remedy)| (format!("{} is {what}", quoted(text)), remedy))
 }

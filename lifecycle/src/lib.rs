@@ -22,10 +22,10 @@ mod tree;
 mod vocabulary;
 pub mod written;
 
-pub use decode::{Mode, Read, read};
+pub use decode::{Mode, Read, Salvage, read, salvage};
 pub use mistake::{Mistake, Mistakes};
 pub use order::awaited;
-pub use preset::default_space;
+pub use preset::{command_space, default_space};
 pub use schema::schema;
 
 pub use space::{

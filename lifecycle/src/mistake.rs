@@ -215,6 +215,11 @@ impl Collected {
         full
     }
 
+    /// How many there were, those that aren't kept among them.
+    pub(crate) fn count(&self) -> usize {
+        self.found.len() + self.more
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.found.is_empty()
     }

@@ -6,7 +6,10 @@
 use crate::duration::text as duration_text;
 use crate::mistake::{printable, without_credentials};
 use crate::order::awaited;
-use crate::space::{Action, App, AppKind, Blocks, OnFailure, SignIn, Space, Step, StepKind, Upstream, User};
+use crate::space::{
+    Action, App, AppKind, AppRestart, Blocks, Limits, Moment, OnFailure, SignIn, Space, Step, StepKind, Upstream, User,
+    usual_ready_deadline,
+};
 use serde::Serialize;
 use std::fmt;
 use std::net::SocketAddr;
@@ -20,7 +23,7 @@ pub struct BootPlan {
     pub home: Option<String>,
     /// As written; `None`: the agent finds out.
     pub user: Option<String>,
-    /// In the order in which they run.
+    /// In the order in which they run, those of the stop last.
     pub steps: Vec<PlannedStep>,
     pub apps: Vec<PlannedApp>,
     pub front_door: PlannedDoor,
@@ -35,6 +38,7 @@ pub struct PlannedStep {
     pub kind: &'static str,
     /// In a few words: what is cloned, installed or run.
     pub does: String,
+    pub on: Moment,
     /// The steps it runs after.
     pub after: Vec<String>,
     pub blocks: Blocks,
@@ -54,6 +58,29 @@ pub struct PlannedApp {
     pub path: String,
     /// The steps it waits for, those that these need among them.
     pub after: Vec<String>,
+    /// `2m`: how long a start may take until the app answers.
+    pub ready_deadline: String,
+    pub restart: PlannedRestart,
+    /// `None`: an app that does not answer any more is left alone.
+    pub live: Option<PlannedLive>,
+    pub limits: Limits,
+}
+
+/// How often an app may end by itself.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PlannedRestart {
+    pub max: u32,
+    pub within: String,
+    /// `1s..60s`
+    pub backoff: String,
+}
+
+/// When an app that does not answer is ended and started again.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PlannedLive {
+    pub path: String,
+    pub every: String,
+    pub failures: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -102,6 +129,7 @@ fn planned_step(step: &Step, awaited: bool) -> PlannedStep {
         name: step.name.clone(),
         kind: step.kind.name(),
         does: step_text(&step.kind),
+        on: step.on,
         after: step.needs.clone(),
         blocks: step.blocks,
         apps_wait: awaited,
@@ -117,6 +145,14 @@ fn planned_app(app: &App, base_path: &str, awaited: &[String]) -> PlannedApp {
         does: app_text(&app.kind),
         path: format!("{}{}", base_path.trim_end_matches('/'), app.base_path),
         after: awaited.to_vec(),
+        ready_deadline: duration_text(app.ready_deadline),
+        restart: PlannedRestart::of(&app.restart),
+        live: app.live.as_ref().map(|live| PlannedLive {
+            path: live.path.clone(),
+            every: duration_text(live.every),
+            failures: live.failures,
+        }),
+        limits: app.limits.clone(),
     }
 }
 
@@ -163,6 +199,7 @@ fn app_text(kind: &AppKind) -> String {
                 Upstream::Port(port) => format!("on port {port}"),
                 Upstream::Socket(path) => format!("on the socket {}", path.display()),
                 Upstream::Own => "on $SPACE_AGENT_APP_SOCKET".to_owned(),
+                Upstream::Any => "on $PORT or $SPACE_AGENT_APP_SOCKET".to_owned(),
             };
             format!("{} {place}", shortened(command.command.first().map_or("", String::as_str), 48))
         }
@@ -182,7 +219,7 @@ impl fmt::Display for BootPlan {
         writeln!(f, "home        {}", self.home.as_deref().unwrap_or("./home"))?;
         writeln!(f, "user        {}", self.user.as_deref().unwrap_or("found out at the start"))?;
         table(f, "steps", &self.steps.iter().map(PlannedStep::row).collect::<Vec<_>>())?;
-        table(f, "apps", &self.apps.iter().map(PlannedApp::row).collect::<Vec<_>>())?;
+        table(f, "apps", &self.apps.iter().flat_map(PlannedApp::rows).collect::<Vec<_>>())?;
         let sign_in = match self.front_door.sign_in {
             SignIn::Token => "sign-in by a one-time link",
             SignIn::Open => "no sign-in",
@@ -199,9 +236,16 @@ impl PlannedStep {
         if !self.after.is_empty() {
             notes.push(format!("after {}", self.after.join(", ")));
         }
-        notes.push(if self.apps_wait { "apps wait" } else { "apps don't wait" }.to_owned());
+        let moment = match self.on {
+            Moment::Stop => "at the stop",
+            Moment::Start if self.apps_wait => "apps wait",
+            Moment::Start => "apps don't wait",
+        };
+        notes.push(moment.to_owned());
         notes.push(format!("at most {}", self.timeout));
         match self.on_failure {
+            // At the stop that goes without saying.
+            OnFailure::Continue if self.on == Moment::Stop => {}
             OnFailure::Continue => notes.push("may fail".to_owned()),
             OnFailure::Abort => notes.push("must not fail".to_owned()),
             OnFailure::Recovery => {}
@@ -211,12 +255,51 @@ impl PlannedStep {
 }
 
 impl PlannedApp {
-    fn row(&self) -> Vec<String> {
-        let after = match self.after.as_slice() {
+    /// What is unusual about its running has a row of its own each.
+    fn rows(&self) -> Vec<Vec<String>> {
+        let mut notes = vec![match self.after.as_slice() {
             [] => "at once".to_owned(),
             steps => format!("after {}", steps.join(", ")),
+        }];
+        if self.ready_deadline != duration_text(usual_ready_deadline()) {
+            notes.push(format!("ready within {}", self.ready_deadline));
+        }
+        if self.restart != PlannedRestart::of(&AppRestart::default()) {
+            notes.push(self.restart.to_string());
+        }
+        notes.extend(self.live.as_ref().map(ToString::to_string));
+        let limit = |limit: Option<u64>, what| limit.map(|most| format!("at most {most} {what}"));
+        notes.extend(limit(self.limits.open_files, "open files a process"));
+        notes.extend(limit(self.limits.processes, "processes"));
+        let cells = |index: usize| {
+            if index == 0 { [&self.name, &self.path, &self.does].map(String::clone) } else { Default::default() }
         };
-        vec![self.name.clone(), self.path.clone(), self.does.clone(), after]
+        notes.into_iter().enumerate().map(|(index, note)| [&cells(index)[..], &[note]].concat()).collect()
+    }
+}
+
+impl PlannedRestart {
+    fn of(restart: &AppRestart) -> Self {
+        let (first, longest) = (duration_text(restart.first_wait), duration_text(restart.longest_wait));
+        let backoff = if first == longest { first } else { format!("{first}..{longest}") };
+        Self { max: restart.max, within: duration_text(restart.within), backoff }
+    }
+}
+
+impl fmt::Display for PlannedRestart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.max {
+            0 => write!(f, "never started again"),
+            max => write!(f, "started again after {}, up to {max} times in {}", self.backoff, self.within),
+        }
+    }
+}
+
+impl fmt::Display for PlannedLive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, every, failures } = self;
+        let times = if *failures == 1 { "once".to_owned() } else { format!("{failures} times in a row") };
+        write!(f, "ended if {path}, asked every {every}, is silent {times}")
     }
 }
 

@@ -1,8 +1,8 @@
-//! The space of somebody who wrote nothing.
+//! Spaces that nobody wrote: without a document, and around a command of the command line.
 
 use crate::space::{
-    Action, AgentPolicy, App, AppKind, AppRestart, Blocks, FrontDoor, Idle, JupyterLab, Limits, Moment, OnFailure,
-    Python, Space, SpaceInfo, Step, StepKind, Stop,
+    Action, AgentPolicy, App, AppKind, AppRestart, Blocks, Command, FrontDoor, Idle, JupyterLab, Limits, Moment,
+    OnFailure, Python, Space, SpaceInfo, Step, StepKind, Stop, Upstream, usual_ready_deadline,
 };
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -25,16 +25,8 @@ pub fn default_space() -> Space {
         on_failure: OnFailure::Recovery,
         env: BTreeMap::new(),
     };
-    let app = App {
-        name: "default".to_owned(),
-        kind: AppKind::Jupyterlab(JupyterLab { environment: Some(environment) }),
-        base_path: "/jupyterlab/default/".to_owned(),
-        env: BTreeMap::new(),
-        restart: AppRestart::default(),
-        ready_deadline: Duration::from_secs(120),
-        live: None,
-        limits: Limits::default(),
-    };
+    let kind = AppKind::Jupyterlab(JupyterLab { environment: Some(environment) });
+    let app = app("default", kind, "/jupyterlab/default/");
     Space {
         info: SpaceInfo::default(),
         user: None,
@@ -45,5 +37,26 @@ pub fn default_space() -> Space {
         front_door: FrontDoor::usual(),
         stop: Stop::usual(),
         agent: AgentPolicy::usual(),
+    }
+}
+
+/// The space of `run -- COMMAND…`: `base` with this command as its only app, at `/`.
+pub fn command_space(command: Vec<String>, base: Space) -> Space {
+    let ready_path = "/".to_owned();
+    let kind = AppKind::Command(Command { command, upstream: Upstream::Any, strip_base_path: false, ready_path });
+    Space { apps: vec![app("app", kind, "/")], ..base }
+}
+
+/// An app of which nothing but this is said.
+pub(crate) fn app(name: &str, kind: AppKind, base_path: &str) -> App {
+    App {
+        name: name.to_owned(),
+        kind,
+        base_path: base_path.to_owned(),
+        env: BTreeMap::new(),
+        ready_deadline: usual_ready_deadline(),
+        restart: AppRestart::default(),
+        live: None,
+        limits: Limits::default(),
     }
 }

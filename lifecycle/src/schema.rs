@@ -79,6 +79,10 @@ mod tests {
         same("JupyterlabApp", &[&words::APP, &words::JUPYTERLAB]);
         same("CommandApp", &[&words::APP, &words::COMMAND]);
         same("Ready", &[&words::READY]);
+        same("JupyterlabReady", &[&words::READY_LAB]);
+        same("AppRestart", &[&words::APP_RESTART]);
+        same("Live", &[&words::LIVE]);
+        same("Limits", &[&words::LIMITS]);
         same("Idle", &[&words::IDLE]);
         same("ActionCommand", &[&words::ACTION]);
         same("FrontDoor", &[&words::FRONT_DOOR]);

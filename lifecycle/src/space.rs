@@ -74,11 +74,11 @@ pub struct Step {
     #[serde(default)]
     pub on: Moment,
     pub needs: Vec<String>,
-    /// What waits for the step. Default: the app for `run`, nothing for `git` and `python`.
+    /// What waits for the step. Default: the app for `run`, nothing for `git` and `python`. At the stop always nothing.
     pub blocks: Blocks,
-    /// Default 10 minutes.
+    /// Default 10 minutes; at the stop 1 minute, of which the stop's deadline leaves what it can.
     pub timeout: Duration,
-    /// Default `recovery` if the app waits for the step, else `continue`.
+    /// Default `recovery` if the app waits for the step, else `continue`. At the stop always `continue`.
     pub on_failure: OnFailure,
     pub env: BTreeMap<String, String>,
 }
@@ -151,12 +151,12 @@ pub struct App {
     /// if `front_door.base_path` isn't `/`, the first app's default is `/` (that is, the front door's own base path).
     pub base_path: String,
     pub env: BTreeMap<String, String>,
+    /// How long a start may take until the app answers. Default 2 minutes.
+    #[serde(default = "usual_ready_deadline")]
+    pub ready_deadline: Duration,
     /// When it is started again after it ended by itself.
     #[serde(default)]
     pub restart: AppRestart,
-    /// How long it may take to answer for the first time after a start. Default 2 minutes.
-    #[serde(default = "ready_deadline")]
-    pub ready_deadline: Duration,
     /// Whether it is ended and started again when it does not answer any more. Default: it is only said to be silent.
     #[serde(default)]
     pub live: Option<Live>,
@@ -181,7 +181,8 @@ pub struct AppRestart {
 /// `apps[].live`: an app that does not answer this often in a row is ended and started again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Live {
-    /// As `ready.path`: below the base path, begins with `/`.
+    /// Below the base path, begins with `/`. Default: what is asked to see that the app is ready (`ready.path`; `/api` of
+    /// jupyterlab).
     pub path: String,
     /// Default 30 s, at least 1 s.
     pub every: Duration,
@@ -234,8 +235,11 @@ pub enum Upstream {
     Port(u16),
     /// `socket:`, relative to the home folder.
     Socket(PathBuf),
-    /// A socket in the run folder.
+    /// A socket in the run folder, its path in `$SPACE_AGENT_APP_SOCKET`.
     Own,
+    /// The command is given both, a free port in `$PORT` and a socket in the run folder in `$SPACE_AGENT_APP_SOCKET`, and
+    /// listens where it likes: whichever answers first is its upstream. Of `run -- COMMAND…` only; no document says it.
+    Any,
 }
 
 /// When is a space stopped for idleness, and how.
@@ -325,7 +329,7 @@ impl App {
     }
 }
 
-fn ready_deadline() -> Duration {
+pub(crate) fn usual_ready_deadline() -> Duration {
     Duration::from_secs(120)
 }
 
@@ -341,7 +345,7 @@ impl Default for AppRestart {
 }
 
 impl OnFailure {
-    /// What holds if nothing is written: a space that opens without waiting for a step does not end for want of it.
+    /// What holds at the start if nothing is written: a space that opens without waiting for a step does not end for want of it.
     pub fn usual(blocks: Blocks) -> OnFailure {
         match blocks {
             Blocks::App => OnFailure::Recovery,

@@ -22,6 +22,8 @@ const COPIED_TEXT: usize = 1 << 20;
 pub(crate) struct Node {
     pub(crate) value: Value,
     pub(crate) place: Place,
+    /// A mistake of YAML was found in it, so something that is written here may be missing from the tree.
+    flawed: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -81,6 +83,16 @@ impl Node {
             Value::Scalar { text, .. } => text,
             _ => "",
         }
+    }
+
+    /// Is everything here that is written here, also where an alias repeats it?
+    pub(crate) fn is_sound(&self) -> bool {
+        !self.flawed
+            && match &self.value {
+                Value::Scalar { .. } => true,
+                Value::List(items) => items.iter().all(Node::is_sound),
+                Value::Map(entries) => entries.iter().all(|entry| entry.value.is_sound()),
+            }
     }
 
     fn size(&self) -> (usize, usize) {
@@ -232,6 +244,7 @@ impl<'t> Builder<'_, 't> {
 
     fn node(&mut self, event: Event<'t>, span: Span, depth: usize) -> Result<Node, Broken> {
         let mut place = self.place(span);
+        let mistakes = self.mistakes.count();
         if depth > DEPTH {
             self.mistake(place, format!("nested deeper than {DEPTH} levels"), "no field needs that: write it flatter");
             return Err(Broken);
@@ -258,7 +271,7 @@ impl<'t> Builder<'_, 't> {
             let what = format!("the tag {} is not understood", quoted(&syntax::tag_text(&tag)));
             self.mistake(place, what, "delete it; put text in quotes if it must stay text");
         }
-        let node = Node { value, place };
+        let node = Node { value, place, flawed: self.mistakes.count() > mistakes };
         if anchor > 0 {
             self.begin(anchor);
             self.anchors[anchor] = Some(node.clone());
@@ -316,7 +329,8 @@ impl<'t> Builder<'_, 't> {
             let key = self.node(event, span, depth + 1)?;
             let (event, span) = self.next()?;
             self.path.push(format!(".{}", key_text(key.raw())));
-            let value = self.node(event, span, depth + 1)?;
+            let mut value = self.node(event, span, depth + 1)?;
+            value.flawed |= key.flawed;
             self.path.pop();
             let Value::Scalar { text, .. } = key.value else {
                 self.mistake(key.place, "a key must be text", "quote the value if it begins with [ or {");
@@ -329,6 +343,7 @@ impl<'t> Builder<'_, 't> {
             } else if let Some(line) = seen.insert(text.clone(), key.place.line) {
                 let what = format!("{} is written twice in this mapping, first in line {line}", quoted(&text));
                 self.mistake(key.place, what, "keep one of the two");
+                entries.iter_mut().filter(|entry| entry.key == text).for_each(|entry| entry.value.flawed = true);
             } else {
                 entries.push(Entry { key: text, place: key.place, value });
             }

@@ -38,7 +38,7 @@ impl Object {
 pub(crate) const DOCUMENT: Object = object(
     "the document",
     &["version", "space", "user", "storage", "lifecycle", "apps", "idle", "front_door", "stop", "agent"],
-    &["control", "report", "plane", "locked", "start_deadline", "log_apps"],
+    &["control", "report", "plane", "locked", "start_deadline"],
 );
 pub(crate) const SPACE: Object = object("`space`", &["name", "domain", "owner", "sharing"], &[]).short("name");
 pub(crate) const USER: Object = object("`user`", &["name", "uid", "gid", "home", "sudo"], &[]).short("name").strict();
@@ -90,7 +90,12 @@ pub(crate) const PYTHON: Object = object("`python`", &["requirements", "packages
     ("venv", "environment"),
     ("virtualenv", "environment"),
 ]);
-pub(crate) const APP: Object = object("an app", &["kind", "name", "base_path", "env"], &["start", "managed"]).also(&[
+pub(crate) const APP: Object = object(
+    "an app",
+    &["kind", "name", "base_path", "env", "ready", "restart", "live", "limits"],
+    &["start", "managed"],
+)
+.also(&[
     ("type", "kind"),
     ("id", "name"),
     ("prefix", "base_path"),
@@ -102,11 +107,41 @@ pub(crate) const APP: Object = object("an app", &["kind", "name", "base_path", "
     ("venv", "environment"),
     ("readiness", "ready"),
     ("health", "ready"),
+    ("liveness", "live"),
+    ("healthcheck", "live"),
+    ("ulimits", "limits"),
+    ("resources", "limits"),
 ]);
 pub(crate) const JUPYTERLAB: Object = object("an app of kind jupyterlab", &["environment"], &[]);
 pub(crate) const COMMAND: Object =
-    object("an app of kind command", &["command", "port", "socket", "strip_base_path", "ready"], &[]);
-pub(crate) const READY: Object = object("`ready`", &["path"], &[]).short("path");
+    object("an app of kind command", &["command", "port", "socket", "strip_base_path"], &[]);
+pub(crate) const READY: Object = object("`ready`", &["path", "deadline"], &[])
+    .short("path")
+    .also(&[("timeout", "deadline"), ("within", "deadline")]);
+/// The agent knows itself what to ask JupyterLab.
+pub(crate) const READY_LAB: Object = object("`ready` of an app of kind jupyterlab", &["deadline"], &[])
+    .short("deadline")
+    .also(&[("timeout", "deadline"), ("within", "deadline")]);
+pub(crate) const APP_RESTART: Object = object("an app's `restart`", &["max", "within", "backoff"], &[]).also(&[
+    ("wait", "backoff"),
+    ("delay", "backoff"),
+    ("retries", "max"),
+    ("attempts", "max"),
+]);
+pub(crate) const LIVE: Object = object("`live`", &["path", "every", "failures"], &[]).also(&[
+    ("url", "path"),
+    ("interval", "every"),
+    ("period", "every"),
+    ("threshold", "failures"),
+    ("retries", "failures"),
+]);
+pub(crate) const LIMITS: Object = object("`limits`", &["open_files", "processes"], &[]).also(&[
+    ("nofile", "open_files"),
+    ("files", "open_files"),
+    ("nproc", "processes"),
+    ("threads", "processes"),
+    ("pids", "processes"),
+]);
 pub(crate) const IDLE: Object = object(
     "`idle`",
     &["shutdown", "notice", "action", "kernels", "blind_after", "lease_max"],
@@ -124,11 +159,11 @@ pub(crate) const FRONT_DOOR: Object = object(
 .also(&[("bind", "listen"), ("address", "listen"), ("port", "listen"), ("auth", "sign_in"), ("base_url", "base_path")])
 .strict();
 pub(crate) const STOP: Object = object("`stop`", &["deadline"], &[]).short("deadline");
-pub(crate) const AGENT: Object = object("`agent`", &["restart"], &[]);
+pub(crate) const AGENT: Object = object("`agent`", &["restart", "log_apps"], &[]);
 pub(crate) const RESTART: Object = object("`agent.restart`", &["max", "within"], &[]).short("max");
 
 /// Every mapping, for "`steps` is a field of `lifecycle`".
-pub(crate) const ALL: [&Object; 19] = [
+pub(crate) const ALL: [&Object; 23] = [
     &DOCUMENT,
     &SPACE,
     &USER,
@@ -142,6 +177,10 @@ pub(crate) const ALL: [&Object; 19] = [
     &JUPYTERLAB,
     &COMMAND,
     &READY,
+    &READY_LAB,
+    &APP_RESTART,
+    &LIVE,
+    &LIMITS,
     &IDLE,
     &ACTION,
     &FRONT_DOOR,

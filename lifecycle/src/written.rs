@@ -95,11 +95,16 @@ pub struct Lifecycle {
     pub steps: Option<Vec<Step>>,
 }
 
-/// A unit of set-up work. It has exactly one of `run`, `git` and `python`.
+/// A unit of work. It has exactly one of `run`, `git` and `python`. Nothing waits for one that runs at the stop, and its
+/// failure changes nothing.
 #[derive(Debug, JsonSchema)]
 #[schemars(
     deny_unknown_fields,
-    extend("oneOf" = [{"required": ["run"]}, {"required": ["git"]}, {"required": ["python"]}])
+    extend(
+        "oneOf" = [{"required": ["run"]}, {"required": ["git"]}, {"required": ["python"]}],
+        "if" = {"required": ["on"], "properties": {"on": {"const": "stop"}}},
+        "then" = {"not": {"required": ["blocks"]}, "properties": {"on_failure": {"const": "continue"}}}
+    )
 )]
 pub struct Step {
     pub name: Name,
@@ -108,12 +113,12 @@ pub struct Step {
     pub python: Option<Python>,
     /// When it runs. Default: start.
     pub on: Option<Moment>,
-    /// The names of the steps that must be done before.
+    /// The names of the steps that must be done before, of those that run at the same moment.
     #[schemars(length(max = 200))]
     pub needs: Option<Vec<Name>>,
     /// What waits for the step. Default: the app for `run`, nothing for `git` and `python`.
     pub blocks: Option<Blocks>,
-    /// Default: 10m.
+    /// Default: 10m; at the stop 1m, within the stop's deadline.
     pub timeout: Option<PositiveDuration>,
     /// Default: recovery if the app waits for the step, else continue.
     pub on_failure: Option<OnFailure>,
@@ -125,6 +130,8 @@ pub struct Step {
 pub enum Moment {
     /// At each start of the space.
     Start,
+    /// When the space stops, before the apps end.
+    Stop,
 }
 
 #[derive(Debug, JsonSchema)]
@@ -193,6 +200,10 @@ pub struct JupyterlabApp {
     pub env: Option<Env>,
     /// The virtual environment in which it is looked for first, relative to the home. Default: PATH.
     pub environment: Option<PathBelowHome>,
+    pub ready: Option<JupyterlabReady>,
+    pub restart: Option<AppRestart>,
+    pub live: Option<Live>,
+    pub limits: Option<Limits>,
 }
 
 #[derive(Debug, JsonSchema)]
@@ -220,6 +231,9 @@ pub struct CommandApp {
     /// true: it sees paths without its base path.
     pub strip_base_path: Option<bool>,
     pub ready: Option<Ready>,
+    pub restart: Option<AppRestart>,
+    pub live: Option<Live>,
+    pub limits: Option<Limits>,
 }
 
 #[derive(Debug, JsonSchema)]
@@ -232,8 +246,56 @@ pub enum CommandKind {
 #[derive(Debug, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Ready {
-    /// Below the base path; ready is any answer below 500.
-    pub path: ReadyPath,
+    /// Below the base path; ready is any answer below 500. Default: /
+    pub path: Option<ReadyPath>,
+    /// How long a start may take until then, 1s to 1h. Default: 2m.
+    pub deadline: Option<WithinHour>,
+}
+
+/// How long JupyterLab may take to be ready.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct JupyterlabReady {
+    /// 1s to 1h. Default: 2m.
+    pub deadline: Option<WithinHour>,
+}
+
+/// How often the app may end by itself before it is given up, and how long it stays away each time.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct AppRestart {
+    /// 0: it is never started again. Default: 5.
+    #[schemars(range(max = 100_000))]
+    pub max: Option<u32>,
+    /// Default: 5m.
+    pub within: Option<PositiveDuration>,
+    /// The first wait, which doubles, and the longest one. Default: 1s..60s
+    pub backoff: Option<Backoff>,
+}
+
+/// The app is ended and started again when it does not answer any more.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Live {
+    /// Below the base path. Default: what is asked to see that the app is ready.
+    pub path: Option<ReadyPath>,
+    /// How often it is asked, 1s to 1h. Default: 30s.
+    pub every: Option<WithinHour>,
+    /// How many questions in a row it leaves unanswered before. Default: 5.
+    #[schemars(range(min = 1, max = 1000))]
+    pub failures: Option<u32>,
+}
+
+/// What the app and all that it starts may use.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Limits {
+    /// Open descriptors of one process.
+    #[schemars(range(min = 64, max = 1_000_000_000))]
+    pub open_files: Option<u64>,
+    /// Processes and threads of the app's user.
+    #[schemars(range(min = 16, max = 1_000_000_000))]
+    pub processes: Option<u64>,
 }
 
 /// When the space is stopped because nobody and nothing works in it.
@@ -326,6 +388,8 @@ pub struct Stop {
 #[schemars(deny_unknown_fields)]
 pub struct Agent {
     pub restart: Option<Restart>,
+    /// true: what the apps print goes to the agent's standard output too. Default: false, since it may hold people's data.
+    pub log_apps: Option<bool>,
 }
 
 /// How often the agent may crash before the space is given up.
@@ -441,12 +505,16 @@ text! {
     GitRef: pattern::GIT_REF;
     /// A requirement specifier.
     Package: pattern::PACKAGE;
-    /// 90s, 5m, 2h.
+    /// 90s, 5m, 2h, 250ms.
     Duration: pattern::DURATION;
-    /// 90s, 5m, 2h; not zero.
+    /// 90s, 5m, 2h; at least 1s.
     PositiveDuration: pattern::POSITIVE;
     /// 1s to 10m.
     Deadline: pattern::DEADLINE;
+    /// 1s to 1h.
+    WithinHour: pattern::WITHIN_HOUR;
+    /// Two durations from 10ms to 1h, the shorter one first: 1s..60s; or one.
+    Backoff: pattern::BACKOFF;
     /// 90s, 5m, 2h, or never.
     DurationOrNever: format!("{}|^never$", pattern::POSITIVE);
     /// An address and a port: 127.0.0.1:8888, [::1]:8888.

@@ -5,7 +5,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
-use space_lifecycle::{Action, Mistakes, Mode, Read, default_space, plan, read, schema, to_json};
+use space_lifecycle::{
+    Action, AppKind, Blocks, Mistakes, Mode, Moment, OnFailure, Read, SignIn, Space, Upstream, command_space,
+    default_space, plan, read, salvage, schema, to_json,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,6 +28,10 @@ const DECODER_ONLY: &[(&str, &str)] = &[
     ("app-name-is-reserved", "the path that follows from a name"),
     ("git-folder-unnamed", "the folder that follows from a URL"),
     ("step-names-twice", "unique names: a schema can't compare items"),
+    ("app-backoff-turned", "one duration against another"),
+    ("step-start-needs-stop", "a name against the moment of another step"),
+    ("step-stop-needs-cycle", "the steps as a graph"),
+    ("step-stop-needs-start", "a name against the moment of another step"),
     ("empty", "not a document: there is no tree to check"),
     ("shell-script", "not a document: there is no tree to check"),
     ("yaml-alias-bomb", "what aliases copy is unfolded before a schema sees it"),
@@ -182,6 +189,43 @@ fn decoder_and_schema_agree_on_single_fields() {
         "a/.space-agent",
         "app",
         "start",
+        "stop",
+        "continue",
+        "recovery",
+        "10ms",
+        "9ms",
+        "999ms",
+        "1000ms",
+        "600000ms",
+        "600001ms",
+        "3600000ms",
+        "3600001ms",
+        "3600s",
+        "3601s",
+        "60m",
+        "61m",
+        "1h",
+        "2h",
+        "1s..60s",
+        "10ms..1h",
+        "9ms..1h",
+        "1s..2h",
+        "1s..",
+        "..1s",
+        "1s...2s",
+        "1s..2s..3s",
+        "'1s .. 2s'",
+        "1..2",
+        "63",
+        "64",
+        "15",
+        "16",
+        "1000",
+        "1001",
+        "100000",
+        "100001",
+        "1000000000",
+        "1000000001",
         "token",
         "open",
         "exit",
@@ -240,10 +284,11 @@ fn decoder_and_schema_agree_on_single_fields() {
         ("space", "", &["name", "domain", "owner", "sharing"][..]),
         ("user", "uid: 1, ", &["name", "gid", "home", "sudo"]),
         ("storage", "", &["home"]),
-        ("idle", "", &["shutdown", "notice", "action", "kernels", "blind_after", "lease_max"]),
+        ("idle", "shutdown: never, ", &["notice"]),
+        ("idle", "", &["shutdown", "action", "kernels", "blind_after", "lease_max"]),
         ("front_door", "", &["listen", "base_path", "sign_in", "hosts", "origins"]),
         ("stop", "", &["deadline"]),
-        ("agent", "", &["restart"]),
+        ("agent", "", &["restart", "log_apps"]),
     ];
     for (parent, rest, fields) in parents {
         for (field, value) in fields.iter().flat_map(|field| values.map(|value| (field, value))) {
@@ -255,12 +300,19 @@ fn decoder_and_schema_agree_on_single_fields() {
             "lifecycle: { steps: [{ name: n, run: a, FIELD: VALUE }] }",
             &["on", "blocks", "timeout", "on_failure", "env"][..],
         ),
+        ("lifecycle: { steps: [{ name: n, run: a, on: stop, FIELD: VALUE }] }", &["blocks", "timeout", "on_failure"]),
         ("lifecycle: { steps: [{ name: n, FIELD: VALUE }] }", &["run", "git", "python"]),
         ("lifecycle: { steps: [{ run: a, FIELD: VALUE }] }", &["name"]),
         ("lifecycle: { steps: [{ name: n, git: { url: a/b, FIELD: VALUE } }] }", &["ref", "into"]),
         ("lifecycle: { steps: [{ name: n, git: { into: f, FIELD: VALUE } }] }", &["url"]),
         ("lifecycle: { steps: [{ name: n, python: { FIELD: VALUE } }] }", &["packages", "requirements", "environment"]),
         ("apps: [{ kind: jupyterlab, FIELD: VALUE }]", &["name", "base_path", "env", "environment", "port"]),
+        ("apps: [{ kind: jupyterlab, FIELD: VALUE }]", &["ready", "restart", "live", "limits"]),
+        ("apps: [{ kind: jupyterlab, ready: { FIELD: VALUE } }]", &["path", "deadline"]),
+        ("apps: [{ kind: jupyterlab, restart: { FIELD: VALUE } }]", &["max", "within", "backoff"]),
+        ("apps: [{ kind: command, command: [a], ready: { FIELD: VALUE } }]", &["path", "deadline"]),
+        ("apps: [{ kind: command, command: [a], live: { FIELD: VALUE } }]", &["path", "every", "failures"]),
+        ("apps: [{ kind: command, command: [a], limits: { FIELD: VALUE } }]", &["open_files", "processes"]),
         ("apps: [{ kind: command, FIELD: VALUE }]", &["command"]),
         ("apps: [{ kind: command, command: [a], FIELD: VALUE }]", &["port", "socket", "strip_base_path", "ready"]),
         ("agent: { restart: { FIELD: VALUE } }", &["max", "within"]),
@@ -288,6 +340,67 @@ fn steps_that_the_apps_wait_for_come_first_each_after_what_it_needs_and_otherwis
     assert_eq!(names, ["data", "deps", "train", "report"]);
     let planned: Vec<String> = plan::boot_plan(&space).steps.into_iter().map(|step| step.name).collect();
     assert_eq!(planned, names);
+}
+
+#[test]
+fn steps_of_the_stop_come_last_and_nothing_waits_for_them() {
+    let space = check(&good_documents()["stop-steps"]).unwrap().space;
+    let steps: Vec<_> = space.steps.iter().map(|step| (step.name.as_str(), step.on, step.blocks)).collect();
+    let stop = |name| (name, Moment::Stop, Blocks::Nothing);
+    assert_eq!(steps, [("deps", Moment::Start, Blocks::App), stop("push"), stop("tell")]);
+    let ends: Vec<_> = space.steps.iter().map(|step| (step.timeout.as_secs(), step.on_failure)).collect();
+    assert_eq!(ends, [(600, OnFailure::Recovery), (5, OnFailure::Continue), (60, OnFailure::Continue)]);
+    let awaited: Vec<bool> = plan::boot_plan(&space).steps.iter().map(|step| step.apps_wait).collect();
+    assert_eq!(awaited, [true, false, false]);
+}
+
+#[test]
+fn what_an_app_is_not_told_about_its_running_is_as_usual() {
+    let apps = check(&good_documents()["supervision"]).unwrap().space.apps;
+    let ready: Vec<u64> = apps.iter().map(|app| app.ready_deadline.as_secs()).collect();
+    assert_eq!(ready, [300, 120, 500]);
+    let restarts = apps.iter().map(|app| &app.restart);
+    let restarts: Vec<_> = restarts
+        .map(|restart| {
+            (restart.max, restart.within.as_secs(), restart.first_wait.as_millis(), restart.longest_wait.as_secs())
+        })
+        .collect();
+    assert_eq!(restarts, [(3, 600, 100, 30), (0, 300, 1000, 60), (5, 300, 2000, 2)]);
+    let live = apps.iter().filter_map(|app| app.live.as_ref());
+    let live: Vec<_> = live.map(|live| (live.path.as_str(), live.every.as_secs(), live.failures)).collect();
+    assert_eq!(live, [("/api", 30, 5), ("/alive", 60, 3), ("/healthz", 30, 1)]);
+    let limits: Vec<_> = apps.iter().map(|app| (app.limits.open_files, app.limits.processes)).collect();
+    assert_eq!(limits, [(Some(4096), Some(512)), (None, None), (None, None)]);
+}
+
+#[test]
+fn a_command_of_the_command_line_takes_the_place_of_the_apps() {
+    let base = check(&good_documents()["everything"]).unwrap().space;
+    let space = command_space(vec!["streamlit".into(), "run".into()], base.clone());
+    let app = &space.apps[0];
+    assert_eq!((space.apps.len(), app.name.as_str(), app.base_path.as_str()), (1, "app", "/"));
+    let AppKind::Command(command) = &app.kind else { panic!("{app:?}") };
+    assert_eq!((command.command.join(" "), &command.upstream), ("streamlit run".to_owned(), &Upstream::Any));
+    assert_eq!(Space { apps: base.apps.clone(), ..space }, base);
+}
+
+#[test]
+fn a_space_that_an_older_agent_stored_is_read_with_what_was_usual_then() {
+    let space = default_space();
+    let mut stored = serde_json::to_value(&space).unwrap();
+    let app = stored["apps"][0].as_object_mut().unwrap();
+    app.retain(|field, _| !["ready_deadline", "restart", "live", "limits"].contains(&field.as_str()));
+    stored["steps"][0].as_object_mut().unwrap().remove("on");
+    stored["agent"].as_object_mut().unwrap().remove("log_apps");
+    assert_eq!(serde_json::from_value::<Space>(stored).unwrap(), space);
+}
+
+#[test]
+fn the_document_in_the_readme_is_valid() {
+    let readme = fs::read_to_string(folder("../README.md")).unwrap();
+    let text = readme.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let read = check(text).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    assert_eq!(read.warnings, []);
 }
 
 #[test]
@@ -395,6 +508,41 @@ mod arbitrary {
             lines in prop::collection::vec("( {0,8})(- )?(version|apps|kind|run|steps|idle|[a-z&*!|>%@?]{1,4})?(:)?( )?([\\[\\]{}\",'#&*|>-]|1|5m|\t|é|\u{202e}){0,4}", 0..20),
         ) {
             let _ = read(&lines.join("\n"), "space.yaml", Mode::Check).map_err(|mistakes| mistakes.to_string());
+        }
+
+        #[test]
+        fn of_any_damaged_document_a_space_with_one_app_is_salvaged_and_no_door_opens_by_itself(
+            which in 0..1000_usize,
+            flips in prop::collection::vec((0..4000_usize, 1..=255_u8), 0..4),
+            kept in prop_oneof![Just(usize::MAX), 0..4000_usize],
+        ) {
+            let good: Vec<String> = good_documents().into_values().collect();
+            let mut bytes = good[which % good.len()].clone().into_bytes();
+            for (at, flipped) in flips {
+                let at = at % bytes.len();
+                bytes[at] ^= flipped;
+            }
+            bytes.truncate(kept);
+            let text = String::from_utf8_lossy(&bytes);
+            let salvage = salvage(&text, "space.yaml");
+            let space = &salvage.space;
+            prop_assert!(space.steps.is_empty() && space.apps.len() == 1);
+            let open = space.front_door.sign_in == SignIn::Open;
+            prop_assert!(!open || space.front_door.listen.ip().is_loopback());
+            match read(&text, "space.yaml", Mode::Run) {
+                Err(mistakes) => {
+                    let slip = |section: &str| mistakes.mistakes.iter().any(|mistake| mistake.field.starts_with(section));
+                    prop_assert!(!(open && slip("front_door")), "{text}");
+                    prop_assert!(space.user.is_none() || !slip("user"), "{text}");
+                    prop_assert!(space.home.is_none() || !slip("storage"), "{text}");
+                    prop_assert_eq!(salvage.mistakes, mistakes);
+                }
+                Ok(Read { space: whole, .. }) => {
+                    prop_assert!(salvage.mistakes.mistakes.is_empty());
+                    let app = whole.apps.first().unwrap_or(&space.apps[0]).clone();
+                    prop_assert_eq!(space, &Space { steps: Vec::new(), apps: vec![app], ..whole });
+                }
+            }
         }
 
         #[test]

@@ -17,7 +17,7 @@ pub(super) fn definition(app: &App, kind: &Command, place: &Place) -> Definition
             route::Upstream::Port(*port)
         }
         Upstream::Socket(path) => route::Upstream::Unix(place.home.join(path)),
-        Upstream::Own => {
+        Upstream::Own | Upstream::Any => {
             let socket = own_socket(&app.name, &place.run_folder);
             env.insert("SPACE_AGENT_APP_SOCKET".into(), socket.display().to_string());
             route::Upstream::Unix(socket)

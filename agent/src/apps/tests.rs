@@ -26,6 +26,7 @@ fn place() -> Place {
 fn jupyterlab() -> App {
     let kind = AppKind::Jupyterlab(JupyterLab { environment: Some(".venv".into()) });
     App {
+        ready_deadline: std::time::Duration::from_secs(120),
         restart: space_lifecycle::AppRestart::default(),
         ready_deadline: std::time::Duration::from_secs(120),
         live: None,
@@ -41,6 +42,7 @@ fn command(command: &[&str], upstream: space_lifecycle::Upstream) -> App {
     let command = command.iter().map(|&part| part.to_owned()).collect();
     let kind = Command { command, upstream, strip_base_path: false, ready_path: "/healthz".into() };
     App {
+        ready_deadline: std::time::Duration::from_secs(120),
         restart: space_lifecycle::AppRestart::default(),
         ready_deadline: std::time::Duration::from_secs(120),
         live: None,

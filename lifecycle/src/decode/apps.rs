@@ -1,12 +1,14 @@
 //! `apps`: each app, then their names and base paths against each other.
 
+use super::supervision::Ready;
 use super::{At, Decoder, Fields};
 use crate::form;
 use crate::mistake::{Place, quoted};
-use crate::space::{App, AppKind, AppRestart, Command, JupyterLab, Limits, Upstream};
-use crate::vocabulary::{APP, COMMAND, JUPYTERLAB, READY};
+use crate::space::{App, AppKind, AppRestart, Command, JupyterLab, Limits, Live, Upstream, usual_ready_deadline};
+use crate::vocabulary::{APP, COMMAND, JUPYTERLAB, Object, READY, READY_LAB};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::time::Duration;
 
 const PLANNED_KINDS: [&str; 4] = ["code-editor", "rstudio", "mlflow", "tensorboard"];
 /// The most apps.
@@ -24,6 +26,16 @@ impl Kind {
     fn name(self) -> &'static str {
         if self == Kind::Jupyterlab { "jupyterlab" } else { "command" }
     }
+
+    /// The fields of its `ready`.
+    fn ready(self) -> &'static [&'static Object] {
+        if self == Kind::Jupyterlab { &[&READY_LAB] } else { &[&READY] }
+    }
+
+    /// Below the base path: what is asked to see that the app is ready, where the document does not say it.
+    fn ready_path(self) -> &'static str {
+        if self == Kind::Jupyterlab { "/api" } else { "/" }
+    }
 }
 
 /// An app as written: what defaults depend on is still open.
@@ -33,6 +45,10 @@ struct Written {
     name: Option<String>,
     base_path: Option<String>,
     env: BTreeMap<String, String>,
+    ready_deadline: Duration,
+    restart: AppRestart,
+    live: Option<Live>,
+    limits: Limits,
     /// Where to show a mistake about its name or base path.
     name_place: (Place, String),
     path_place: (Place, String),
@@ -42,6 +58,16 @@ impl Decoder<'_> {
     /// `own_base`: the front door's base path isn't `/`, so it is the first app's by default.
     pub(super) fn apps(&mut self, at: &At<'_>, own_base: bool) -> Vec<App> {
         let items = self.items(at, APPS).unwrap_or_default();
+        self.apps_of(items, own_base)
+    }
+
+    /// The first app alone, as if no other followed.
+    pub(super) fn first_app(&mut self, at: &At<'_>, own_base: bool) -> Option<App> {
+        let first = self.items(at, APPS)?.into_iter().take(1).collect();
+        self.apps_of(first, own_base).pop()
+    }
+
+    fn apps_of(&mut self, items: Vec<At<'_>>, own_base: bool) -> Vec<App> {
         let written: Vec<Written> = items.into_iter().filter_map(|item| self.app(item)).collect();
         let named = self.app_names(written);
         let apps = with_base_paths(named, own_base);
@@ -60,16 +86,36 @@ impl Decoder<'_> {
         let name = fields.get("name").and_then(|at| self.formed(&at, form::name)).map(str::to_owned);
         let base_path = fields.get("base_path").and_then(|at| self.formed(&at, form::base_path)).map(str::to_owned);
         let env = fields.get("env").map_or_else(BTreeMap::new, |at| self.env(&at));
+        let ready_fields = kind.unwrap_or(Kind::Command).ready();
+        let ready = fields.get("ready").and_then(|at| self.ready(at, ready_fields)).unwrap_or_default();
+        let Ready { path: ready_path, deadline } = ready;
+        let ready_path = ready_path.unwrap_or_else(|| kind.unwrap_or(Kind::Command).ready_path().to_owned());
+        let restart = fields.get("restart").and_then(|at| self.app_restart(at)).unwrap_or_default();
+        let live = fields.get("live").and_then(|at| self.live(at, &ready_path));
+        let limits = fields.get("limits").and_then(|at| self.limits(at)).unwrap_or_default();
         let what = match kind? {
             Kind::Jupyterlab => self.jupyterlab(&fields),
-            Kind::Command => self.command_app(&fields),
+            Kind::Command => self.command_app(&fields, ready_path),
         };
         let place = |key: &str| {
             let written = fields.get(key).map(|at| (at.place, at.field));
             written.unwrap_or_else(|| (fields.key_place("kind"), fields.at.field.clone()))
         };
         let (name_place, path_place) = (place("name"), place("base_path"));
-        Some(Written { kind: kind?, what, name, base_path, env, name_place, path_place })
+        let ready_deadline = deadline.unwrap_or_else(usual_ready_deadline);
+        Some(Written {
+            kind: kind?,
+            what,
+            name,
+            base_path,
+            env,
+            ready_deadline,
+            restart,
+            live,
+            limits,
+            name_place,
+            path_place,
+        })
     }
 
     fn app_kind(&mut self, at: &At<'_>) -> Option<Kind> {
@@ -103,7 +149,7 @@ impl Decoder<'_> {
         Some(AppKind::Jupyterlab(JupyterLab { environment }))
     }
 
-    fn command_app(&mut self, fields: &Fields<'_>) -> Option<AppKind> {
+    fn command_app(&mut self, fields: &Fields<'_>, ready_path: String) -> Option<AppKind> {
         let remedy = "write program and arguments: command: [streamlit, run, app.py]";
         let command = self.required(fields, "command", remedy).and_then(|at| self.command(&at));
         let port =
@@ -115,15 +161,8 @@ impl Decoder<'_> {
             self.fail_at(socket.place, &field, "an app listens on a port or on a socket, not on both", remedy);
         }
         let strip_base_path = fields.get("strip_base_path").and_then(|at| self.boolean(&at)).unwrap_or(false);
-        let ready_path = fields.get("ready").and_then(|at| self.ready(at)).unwrap_or_else(|| "/".to_owned());
         let upstream = port.map(Upstream::Port).or(socket.map(Upstream::Socket)).unwrap_or(Upstream::Own);
         Some(AppKind::Command(Command { command: command?, upstream, strip_base_path, ready_path }))
-    }
-
-    fn ready(&mut self, at: At<'_>) -> Option<String> {
-        let fields = self.fields(at, &[&READY])?;
-        let path = self.required(&fields, "path", "write the path to ask: ready: { path: /healthz }")?;
-        self.formed(&path, form::ready_path).map(str::to_owned)
     }
 
     /// Names as written or by default; unique.
@@ -197,12 +236,8 @@ fn with_base_paths(named: Vec<(String, Written)>, own_base: bool) -> Vec<(App, (
         };
         // An app whose kind could not be read is a mistake already; its place in the list stays.
         let kind = app.what.unwrap_or(AppKind::Jupyterlab(JupyterLab { environment: None }));
-        let (restart, limits) = (AppRestart::default(), Limits::default());
-        let ready_deadline = std::time::Duration::from_secs(120);
-        apps.push((
-            App { name, kind, base_path, env: app.env, restart, ready_deadline, live: None, limits },
-            app.path_place,
-        ));
+        let Written { env, ready_deadline, restart, live, limits, path_place, .. } = app;
+        apps.push((App { name, kind, base_path, env, ready_deadline, restart, live, limits }, path_place));
     }
     apps
 }

@@ -5,8 +5,8 @@ use crate::duration::text as duration_text;
 use crate::form;
 use crate::mistake::quoted;
 use crate::space::{
-    Action, AgentPolicy, AppKind, Blocks, FrontDoor, Idle, Restart, SignIn, Space, SpaceInfo, Step, StepKind, Stop,
-    Sudo, User,
+    Action, AgentPolicy, AppKind, Blocks, FrontDoor, Idle, Moment, Restart, SignIn, Space, SpaceInfo, Step, StepKind,
+    Stop, Sudo, User,
 };
 use crate::tree::{Meaning, Node, Value};
 use crate::vocabulary as words;
@@ -67,8 +67,8 @@ impl Decoder<'_> {
                 StepKind::Python(python) => Some(&python.environment) == lab.environment.as_ref(),
                 _ => false,
             };
-            let late = space.steps.iter().find(|step| makes(step) && step.blocks == Blocks::Nothing);
-            if let Some(step) = late {
+            let late = |step: &&Step| makes(step) && step.on == Moment::Start && step.blocks == Blocks::Nothing;
+            if let Some(step) = space.steps.iter().find(late) {
                 let what = format!("the app {} starts from an environment that it doesn't wait for", quoted(&app.name));
                 let remedy = format!("add `blocks: app` to the step {}", quoted(&step.name));
                 self.warn(fields.key_place("apps"), "apps", what, remedy);
@@ -76,7 +76,7 @@ impl Decoder<'_> {
         }
     }
 
-    fn version(&mut self, fields: &Fields<'_>) {
+    pub(super) fn version(&mut self, fields: &Fields<'_>) {
         let Some(at) = self.required(fields, "version", "begin the document with `version: 1`") else { return };
         let raw = at.node.raw();
         match at.node.meaning() {
@@ -114,7 +114,7 @@ impl Decoder<'_> {
         self.fail(at, what, remedy);
     }
 
-    fn info(&mut self, at: At<'_>) -> Option<SpaceInfo> {
+    pub(super) fn info(&mut self, at: At<'_>) -> Option<SpaceInfo> {
         let fields = self.fields(at, &[&words::SPACE])?;
         let name = fields.get("name").and_then(|at| self.formed(&at, form::space_name)).map(str::to_owned);
         let domain = fields.get("domain").and_then(|at| self.formed(&at, form::line)).map(str::to_owned);
@@ -124,7 +124,7 @@ impl Decoder<'_> {
         Some(SpaceInfo { name, domain, owner, shared })
     }
 
-    fn user(&mut self, at: At<'_>) -> Option<User> {
+    pub(super) fn user(&mut self, at: At<'_>) -> Option<User> {
         let fields = self.fields(at, &[&words::USER])?;
         let name = fields.get("name").and_then(|at| self.formed(&at, form::user_name)).map(str::to_owned);
         let mut id = |key| {
@@ -141,7 +141,7 @@ impl Decoder<'_> {
         Some(User { name, uid, gid, home, sudo })
     }
 
-    fn home(&mut self, at: At<'_>) -> Option<PathBuf> {
+    pub(super) fn home(&mut self, at: At<'_>) -> Option<PathBuf> {
         let storage = self.fields(at, &[&words::STORAGE])?;
         let home = self.fields(storage.get("home")?, &[&words::HOME])?;
         let planned = home.entries.iter().any(|entry| words::HOME.later.contains(&entry.key.as_str()));
@@ -152,7 +152,7 @@ impl Decoder<'_> {
         self.formed(&directory, form::line).map(PathBuf::from)
     }
 
-    fn idle(&mut self, at: At<'_>) -> Option<Idle> {
+    pub(super) fn idle(&mut self, at: At<'_>) -> Option<Idle> {
         let fields = self.fields(at, &[&words::IDLE])?;
         let usual = Idle::usual(Action::Exit);
         let shutdown = fields.get("shutdown").map(|at| self.duration_or_never(&at, SECOND..=YEAR));
@@ -221,7 +221,7 @@ impl Decoder<'_> {
         }
     }
 
-    fn front_door(&mut self, at: At<'_>) -> Option<FrontDoor> {
+    pub(super) fn front_door(&mut self, at: At<'_>) -> Option<FrontDoor> {
         let fields = self.fields(at, &[&words::FRONT_DOOR])?;
         let usual = FrontDoor::usual();
         let listen = fields.get("listen").and_then(|at| self.listen(&at));
@@ -265,13 +265,13 @@ impl Decoder<'_> {
         self.choice(at, &[("token", SignIn::Token), ("open", SignIn::Open)], &["signed", "jupyterhub"])
     }
 
-    fn stop(&mut self, at: At<'_>) -> Option<Stop> {
+    pub(super) fn stop(&mut self, at: At<'_>) -> Option<Stop> {
         let fields = self.fields(at, &[&words::STOP])?;
         let deadline = fields.get("deadline").and_then(|at| self.duration(&at, SECOND..=10 * MINUTE));
         Some(deadline.map_or_else(Stop::usual, |deadline| Stop { deadline }))
     }
 
-    fn agent(&mut self, at: At<'_>) -> Option<AgentPolicy> {
+    pub(super) fn agent(&mut self, at: At<'_>) -> Option<AgentPolicy> {
         let fields = self.fields(at, &[&words::AGENT])?;
         let mut policy = AgentPolicy::usual();
         if let Some(restart) = fields.get("restart").and_then(|at| self.fields(at, &[&words::RESTART])) {
@@ -280,6 +280,8 @@ impl Decoder<'_> {
             let within = restart.get("within").and_then(|at| self.duration(&at, SECOND..=YEAR));
             policy.restart.within = within.unwrap_or(policy.restart.within);
         }
+        let log_apps = fields.get("log_apps").and_then(|at| self.boolean(&at));
+        policy.log_apps = log_apps.unwrap_or(policy.log_apps);
         Some(policy)
     }
 }

@@ -18,6 +18,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 const KINDS: [&str; 3] = ["run", "git", "python"];
 const PLANNED_KINDS: [&str; 3] = ["script", "conda", "dotfiles"];
 
+const MOMENTS: [(&str, Moment); 2] = [("start", Moment::Start), ("stop", Moment::Stop)];
 /// The most steps.
 const STEPS: usize = 200;
 
@@ -27,6 +28,8 @@ type Spot = (Place, String);
 /// A step, and where the names in it are written.
 struct Written {
     step: Step,
+    /// When it runs, if that could be read.
+    on: Option<Moment>,
     name: Spot,
     needs: Vec<(Spot, String)>,
 }
@@ -37,6 +40,7 @@ impl Decoder<'_> {
         let written: Vec<Written> = items.into_iter().filter_map(|item| self.step(item)).collect();
         let names = self.unique_step_names(&written);
         self.known_needs(&written, &names);
+        self.needs_of_one_moment(&written);
         self.in_order(written)
     }
 
@@ -46,36 +50,59 @@ impl Decoder<'_> {
         let kind = self.kind(&fields);
         let name = self.required(&fields, "name", "give the step a name that no other step has");
         let name = name.and_then(|at| Some(((at.place, at.field.clone()), self.formed(&at, form::name)?.to_owned())));
-        if let Some(on) = fields.get("on") {
-            self.choice(&on, &[("start", ())], &["create", "login", "kernel", "idle", "stop"]);
-        }
+        let on = fields.get("on").map_or(Some(Moment::Start), |at| self.moment(&at));
         let needs = fields.get("needs").map_or_else(Vec::new, |at| self.needs(&at));
-        let blocks = fields
-            .get("blocks")
-            .and_then(|at| self.choice(&at, &[("app", Blocks::App), ("nothing", Blocks::Nothing)], &[]));
+        let at_stop = on == Some(Moment::Stop);
+        let blocks = fields.get("blocks").and_then(|at| self.blocks(&at, at_stop));
         let timeout = fields.get("timeout").and_then(|at| self.duration(&at, SECOND..=DAY * 7));
-        let on_failure = fields.get("on_failure").and_then(|at| {
-            let words =
-                [("continue", OnFailure::Continue), ("recovery", OnFailure::Recovery), ("abort", OnFailure::Abort)];
-            self.choice(&at, &words, &[])
-        });
+        let on_failure = fields.get("on_failure").and_then(|at| self.on_failure(&at, at_stop));
         let env = fields.get("env").map_or_else(BTreeMap::new, |at| self.env(&at));
         let (place, name) = name?;
         // A kind that could not be read is a mistake already; the step still counts where others need it.
         let kind = kind.unwrap_or_else(|| StepKind::Run(String::new()));
-        let usual = if matches!(kind, StepKind::Run(_)) { Blocks::App } else { Blocks::Nothing };
+        let usual = if matches!(kind, StepKind::Run(_)) && !at_stop { Blocks::App } else { Blocks::Nothing };
         let blocks = blocks.unwrap_or(usual);
         let step = Step {
             name,
             kind,
-            on: Moment::Start,
+            on: on.unwrap_or_default(),
             needs: needs.iter().map(|(_, name)| name.clone()).collect(),
             blocks,
-            timeout: timeout.unwrap_or(SECOND * 600),
+            timeout: timeout.unwrap_or(SECOND * if at_stop { 60 } else { 600 }),
             on_failure: on_failure.unwrap_or(OnFailure::usual(blocks)),
             env,
         };
-        Some(Written { step, name: place, needs })
+        Some(Written { step, on, name: place, needs })
+    }
+
+    fn moment(&mut self, at: &At<'_>) -> Option<Moment> {
+        match at.node.raw() {
+            "shutdown" | "exit" | "end" => {
+                self.fail(at, format!("{} is not a value of `on`", quoted(at.node.raw())), "did you mean \"stop\"?");
+                None
+            }
+            _ => self.choice(at, &MOMENTS, &["create", "login", "kernel", "idle"]),
+        }
+    }
+
+    fn blocks(&mut self, at: &At<'_>, at_stop: bool) -> Option<Blocks> {
+        if at_stop {
+            self.fail(at, "nothing waits for a step that runs at the stop", "delete `blocks`");
+            return None;
+        }
+        self.choice(at, &[("app", Blocks::App), ("nothing", Blocks::Nothing)], &[])
+    }
+
+    fn on_failure(&mut self, at: &At<'_>, at_stop: bool) -> Option<OnFailure> {
+        let words = [("continue", OnFailure::Continue), ("recovery", OnFailure::Recovery), ("abort", OnFailure::Abort)];
+        match at.node.raw() {
+            led_to @ ("recovery" | "abort") if at_stop => {
+                let what = format!("at the stop no failure leads to {}: the space ends all the same", quoted(led_to));
+                self.fail(at, what, "write continue, or delete the field");
+                None
+            }
+            _ => self.choice(at, if at_stop { &words[..1] } else { &words }, &[]),
+        }
     }
 
     /// The one key that says what the step does.
@@ -226,6 +253,27 @@ impl Decoder<'_> {
                 None => format!("the steps are {}", known.join(", ")),
             };
             self.fail_at(*place, field, format!("there is no step {} to need", quoted(need)), remedy);
+        }
+    }
+
+    /// What runs at the start is over at the stop, and cannot wait for it.
+    fn needs_of_one_moment(&mut self, written: &[Written]) {
+        for Written { step, on, needs, .. } in written {
+            for ((place, field), need) in needs {
+                let needed = written.iter().find(|other| other.step.name == *need);
+                let (remedy, when, then) = match (on, needed.and_then(|needed| needed.on)) {
+                    (Some(Moment::Start), Some(Moment::Stop)) => {
+                        ("delete this need, or write `on: stop` here too", "start", "stop")
+                    }
+                    (Some(Moment::Stop), Some(Moment::Start)) => {
+                        ("delete this need: what runs at the start comes first anyhow", "stop", "start")
+                    }
+                    _ => continue,
+                };
+                let (own, need) = (quoted(&step.name), quoted(need));
+                let what = format!("{own} runs at the {when} and can't need {need}, which runs at the {then}");
+                self.fail_at(*place, field, what, remedy);
+            }
         }
     }
 

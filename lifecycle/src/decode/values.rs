@@ -97,6 +97,11 @@ impl<'s> Decoder<'s> {
             return None;
         }
         let text = self.text(at)?;
+        self.duration_of(at, text, range)
+    }
+
+    /// The duration that a text, or a part of it, says.
+    fn duration_of(&mut self, at: &At<'_>, text: &str, range: RangeInclusive<Duration>) -> Option<Duration> {
         match form::duration(text) {
             Ok(duration) if range.contains(&duration) => Some(duration),
             Ok(duration) => {
@@ -115,6 +120,30 @@ impl<'s> Decoder<'s> {
                 None
             }
         }
+    }
+
+    /// Two durations in a range, the shorter one first: `1s..60s`; or one that stands for both.
+    pub(super) fn durations(&mut self, at: &At<'_>, range: RangeInclusive<Duration>) -> Option<(Duration, Duration)> {
+        let raw = at.node.raw();
+        let Some((first, last)) = raw.split_once("..") else {
+            let meant = ["-", "–", "…", "to", ","].iter().find_map(|between| raw.split_once(between));
+            let meant = meant.map(|(first, last)| (first.trim(), last.trim()));
+            if let Some((first, last)) = meant.filter(|(a, b)| form::duration(a).is_ok() && form::duration(b).is_ok()) {
+                let what = format!("{} is not a range of durations", quoted(raw));
+                self.fail(at, what, format!("write {first}..{last}"));
+                return None;
+            }
+            return self.duration(at, range).map(|both| (both, both));
+        };
+        self.text(at)?;
+        let (shortest, longest) = (self.duration_of(at, first, range.clone()), self.duration_of(at, last, range));
+        let (shortest, longest) = (shortest?, longest?);
+        if shortest > longest {
+            let what = format!("the range begins with {first}, which is longer than {last}");
+            self.fail(at, what, format!("write {last}..{first}"));
+            return None;
+        }
+        Some((shortest, longest))
     }
 
     /// A duration, or `never` (`Some(None)`).
