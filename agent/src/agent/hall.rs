@@ -1,11 +1,14 @@
 //! The one loop that owns the state.
 
 use super::effects::Workshop;
+use super::good;
 use super::leftovers;
 use super::place::Place;
+use super::reload::Reread;
 use super::requests::StopWish;
 use super::snapshot::Snapshot;
 use crate::activity::Watched;
+use crate::cli::RunArgs;
 use crate::model::app::State;
 use crate::model::child::{ChildId, Exit, StepOutcome};
 use crate::model::news::{Line, news};
@@ -13,7 +16,7 @@ use crate::model::now::Now;
 use crate::model::reading::Reading;
 use crate::model::route::{Door, Route, RouteState};
 use crate::model::space::{Effect, Event, Space};
-use crate::model::status::{AgentStatus, Mode, Status};
+use crate::model::status::{AgentStatus, Mode, PhaseName, Status};
 use crate::process::{Command, News};
 use crate::sys::clock;
 use crate::sys::memory_file::MemoryFile;
@@ -29,7 +32,7 @@ use tokio::task::JoinSet;
 /// The longest time between two looks at the activity sources.
 const LONGEST_TICK: Duration = Duration::from_secs(15);
 /// A blocking task that prepares a start or reads a result: longer means that a disk hangs.
-const BLOCKING: Duration = Duration::from_secs(30);
+pub(super) const BLOCKING: Duration = Duration::from_secs(30);
 
 /// The channels from the rooms.
 #[derive(Debug)]
@@ -66,6 +69,9 @@ pub(super) enum Done {
     },
     /// Whoever asked for a stop has waited long enough for a look.
     LookedLongEnough,
+    Reread(Reread),
+    /// The document with which the space came up is kept as the last good one; or why not.
+    Kept(Option<String>),
 }
 
 /// Why the loop ended.
@@ -81,6 +87,8 @@ pub(super) enum End {
 pub(super) struct Hall {
     pub(super) space: Space,
     pub(super) place: Place,
+    /// What `run` was called with.
+    pub(super) args: RunArgs,
     pub(super) outbox: Outbox,
     pub(super) memory: MemoryFile,
     pub(super) workshop: Arc<Workshop>,
@@ -221,6 +229,12 @@ impl Hall {
                 self.happen(Event::StepEnded { child, outcome })
             }
             Done::LookedLongEnough => self.decide_stops(),
+            Done::Reread(reread) => self.reread(reread),
+            Done::Kept(None) => Ok(()),
+            Done::Kept(Some(why)) => {
+                tracing::warn!("the document is not kept as the last good one: {why}");
+                Ok(())
+            }
             Done::AppOver { child, exit } => self.happen(Event::AppEnded { child, exit, last_line: None }),
         }
     }
@@ -254,6 +268,7 @@ impl Hall {
         self.save()?;
         self.publish(now);
         self.announce(&before);
+        self.keep_document(&before);
         for effect in effects {
             self.act(effect);
         }
@@ -261,6 +276,19 @@ impl Hall {
             self.pending.push_back(Command::Stored { child });
         }
         Ok(())
+    }
+
+    /// A space that has come up as its document says shows that the document is a good one.
+    fn keep_document(&mut self, before: &Status) {
+        let up = before.phase == PhaseName::Booting && self.space.mode() == Some(Mode::Normal);
+        if up && self.outbox.status.borrow().ready() {
+            let (place, name) = (self.place.clone(), self.space.facts.name.clone());
+            let kept = tokio::task::spawn_blocking(move || good::keep(&place, &name));
+            self.tasks.spawn(async move {
+                let kept = kept.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+                Done::Kept(kept.err().map(|error| error.to_string()))
+            });
+        }
     }
 
     fn save(&mut self) -> io::Result<()> {

@@ -180,6 +180,16 @@ pub(super) fn make_clean_home(place: &Place, turn: u32, note: &Note<'_>) -> io::
     files::write_new(&mark, turn.as_bytes(), 0o644).map(drop)
 }
 
+/// Puts the document by with which the space begins.
+pub(super) fn write_document(place: &Place, text: Option<&str>) -> io::Result<()> {
+    let file = place.document();
+    match fs::remove_file(&file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    text.map_or(Ok(()), |text| files::write_new(&file, text.as_bytes(), 0o600).map(drop))
+}
+
 /// Removes the clean home, once the space has left recovery mode.
 pub(super) fn leave_recovery(place: &Place) {
     let folder = place.recovery();

@@ -6,7 +6,9 @@
 
 use crate::model::child::Account;
 use nix::fcntl::OFlag;
+use nix::sys::statvfs::{FsFlags, statvfs};
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
@@ -169,18 +171,37 @@ fn class_bits(mode: u32, owner: (u32, u32), account: &Account) -> u32 {
     }
 }
 
-/// What can be said against a disk that somebody is to write to: it takes nothing, or has no room left.
-pub fn disk_refuses(folder: &Path) -> io::Result<Option<&'static str>> {
-    /// Settings, histories and sockets' neighbours need some; what is less is nothing.
+/// Why a disk takes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refuses {
+    ReadOnly,
+    Full,
+    /// It holds as many files as it can.
+    FullOfFiles,
+}
+
+impl fmt::Display for Refuses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refuses::ReadOnly => "it is mounted read-only",
+            Refuses::Full => "its disk is full",
+            Refuses::FullOfFiles => "its disk holds as many files as it can",
+        })
+    }
+}
+
+/// What can be said against the disk of a folder that somebody is to write to.
+pub fn disk_refuses(folder: &Path) -> io::Result<Option<Refuses>> {
+    /// Settings and histories need some room; what is less is none.
     const ROOM: u64 = 256 * 1024;
-    let disk = nix::sys::statvfs::statvfs(folder)?;
+    let disk = statvfs(folder)?;
     let room = disk.blocks_available().saturating_mul(disk.fragment_size());
-    Ok(if disk.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY) {
-        Some("it is mounted read-only")
+    Ok(if disk.flags().contains(FsFlags::ST_RDONLY) {
+        Some(Refuses::ReadOnly)
     } else if disk.blocks() > 0 && room < ROOM {
-        Some("its disk is full")
+        Some(Refuses::Full)
     } else if disk.files() > 0 && disk.files_available() == 0 {
-        Some("its disk holds as many files as it can")
+        Some(Refuses::FullOfFiles)
     } else {
         None
     })

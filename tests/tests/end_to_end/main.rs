@@ -13,4 +13,6 @@ mod idle;
 mod jupyter;
 mod lifecycle;
 mod notebook;
+mod recovery;
+mod start_failures;
 mod testers;
