@@ -6,6 +6,7 @@
 
 mod command;
 mod jupyterlab;
+pub mod recovery;
 
 use crate::model::child::{Account, ChildLimits, ChildSpec};
 use crate::model::route::Upstream;
@@ -36,6 +37,8 @@ pub struct Place {
     pub base_env: BTreeMap<String, String>,
     /// Where the caller has put [`config_files`], readable by the account.
     pub config_folder: PathBuf,
+    /// Where the caller makes the clean home of recovery mode, see [`recovery`].
+    pub recovery: PathBuf,
 }
 
 /// An app in its place.
@@ -112,6 +115,15 @@ pub fn definition(app: &App, place: &Place) -> Definition {
     match &app.kind {
         AppKind::Jupyterlab(kind) => jupyterlab::definition(app, kind, place),
         AppKind::Command(kind) => command::definition(app, kind, place),
+    }
+}
+
+/// What `app` is in recovery mode.
+pub fn recovery_definition(app: &App, place: &Place) -> Definition {
+    let normal = definition(app, place);
+    match &app.kind {
+        AppKind::Jupyterlab(kind) => recovery::jupyterlab(normal, kind, place),
+        AppKind::Command(_) => recovery::command(normal, place),
     }
 }
 

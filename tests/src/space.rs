@@ -105,6 +105,7 @@ impl Space {
         let mut command = Command::new("env");
         command.arg("--default-signal=INT,HUP,QUIT").arg(places::agent());
         command.args(args).current_dir(&self.folder);
+        command.env("SPACE_AGENT_STATE", self.folder.join("state"));
         command.env("SPACE_AGENT_RUN", &self.run).env("SPACE_AGENT_SOCKET", self.socket());
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command

@@ -1,11 +1,14 @@
 //! The one loop that owns the state.
 
 use super::effects::Workshop;
+use super::good;
 use super::leftovers;
 use super::place::Place;
+use super::reload::Reread;
 use super::requests::Wish;
 use super::snapshot::Snapshot;
 use crate::activity::Watched;
+use crate::cli::RunArgs;
 use crate::model::app::State;
 use crate::model::child::{ChildId, Exit, StepOutcome};
 use crate::model::memory::MemoryNews;
@@ -14,7 +17,7 @@ use crate::model::now::{Monotonic, Now};
 use crate::model::reading::Reading;
 use crate::model::route::{Door, Route, RouteState};
 use crate::model::space::{Effect, Event, Space};
-use crate::model::status::{AgentStatus, Mode, Status};
+use crate::model::status::{AgentStatus, Mode, PhaseName, Status};
 use crate::process::{Answers, Command, News};
 use crate::sys::clock;
 use crate::sys::memory_file::MemoryFile;
@@ -32,7 +35,7 @@ const LONGEST_TICK: Duration = Duration::from_secs(15);
 /// What a look at the kernels takes, with a margin.
 const KERNELS_SEEN: Duration = Duration::from_secs(1);
 /// A blocking task that prepares a start or reads a result: longer means that a disk hangs.
-const BLOCKING: Duration = Duration::from_secs(30);
+pub(super) const BLOCKING: Duration = Duration::from_secs(30);
 
 /// The channels from the rooms.
 #[derive(Debug)]
@@ -71,6 +74,9 @@ pub(super) enum Done {
     LookedLongEnough,
     /// The kernels were looked at since.
     Memory(MemoryNews),
+    Reread(Reread),
+    /// The document with which the space came up is kept as the last good one; or why not.
+    Kept(Option<String>),
 }
 
 /// Why the loop ended.
@@ -88,6 +94,8 @@ pub(super) enum End {
 pub(super) struct Hall {
     pub(super) space: Space,
     pub(super) place: Place,
+    /// What `run` was called with.
+    pub(super) args: RunArgs,
     pub(super) outbox: Outbox,
     pub(super) memory: MemoryFile,
     pub(super) workshop: Arc<Workshop>,
@@ -209,7 +217,7 @@ impl Hall {
             News::TreeEnded => self.happen(Event::TreeEnded)?,
             News::Memory(news) => self.memory(news)?,
             News::Replace => return Ok(Some(End::HandedOver)),
-            News::Reload => self.reload()?,
+            News::Reload => self.reload_wished(),
             News::InitGone => return Ok(Some(End::InitGone)),
             News::Ended { child, exit, last_line } => self.ended(child, exit, last_line)?,
         }
@@ -249,6 +257,12 @@ impl Hall {
             }
             Done::LookedLongEnough => self.decide_wishes(),
             Done::Memory(news) => self.happen(Event::Memory(news)),
+            Done::Reread(reread) => self.reread(reread),
+            Done::Kept(None) => Ok(()),
+            Done::Kept(Some(why)) => {
+                tracing::warn!("the document is not kept as the last good one: {why}");
+                Ok(())
+            }
             Done::AppOver { child, exit } => self.happen(Event::AppEnded { child, exit, last_line: None }),
         }
     }
@@ -305,6 +319,7 @@ impl Hall {
         self.save()?;
         self.publish(now);
         self.announce(&before);
+        self.keep_document(&before);
         for effect in effects {
             self.act(effect);
         }
@@ -323,9 +338,17 @@ impl Hall {
         }
     }
 
-    fn reload(&mut self) -> io::Result<()> {
-        // TODO(spine): read the documents again.
-        Ok(())
+    /// A space that has come up as its document says shows that the document is a good one.
+    fn keep_document(&mut self, before: &Status) {
+        let up = before.phase == PhaseName::Booting && self.space.mode() == Some(Mode::Normal);
+        if up && self.outbox.status.borrow().ready() {
+            let (place, name) = (self.place.clone(), self.space.facts.name.clone());
+            let kept = tokio::task::spawn_blocking(move || good::keep(&place, &name));
+            self.tasks.spawn(async move {
+                let kept = kept.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+                Done::Kept(kept.err().map(|error| error.to_string()))
+            });
+        }
     }
 
     fn save(&mut self) -> io::Result<()> {
@@ -338,10 +361,14 @@ impl Hall {
         match effect {
             Effect::StartStep { step, child } => self.block(child.clone(), move || workshop.start_step(step, child)),
             Effect::StartApp { app, child, recovery } => {
-                self.block(child.clone(), move || workshop.start_app(app, child, recovery));
+                let turn = self.space.turn().filter(|_| recovery);
+                self.block(child.clone(), move || workshop.start_app(app, child, turn));
             }
             Effect::ProbeApp { app, child, recovery } => {
                 self.pending.push_back(Command::Probe { child, probe: workshop.probe(app, recovery) });
+            }
+            Effect::RunRescue { child, command } => {
+                self.block(child.clone(), move || workshop.rescue_command(child, command));
             }
             Effect::WatchApp { app, child, recovery } => {
                 self.pending.push_back(Command::Watch { child, watch: workshop.watch(app, recovery) });
@@ -351,7 +378,7 @@ impl Hall {
                 self.pending.push_back(Command::End { child, grace, farewell });
             }
             // TODO(spine)
-            Effect::RunRescue { .. } | Effect::LookAtRepositories => {}
+            Effect::LookAtRepositories => {}
             Effect::EndChild { child, grace } => {
                 self.pending.push_back(Command::End { child, grace, farewell: None });
             }

@@ -5,7 +5,7 @@ use crate::control::api::KERNELS_BUSY;
 use crate::control::{self, Refusal};
 use crate::model::now::Monotonic;
 use crate::model::space::Event;
-use crate::model::status::LeaseStatus;
+use crate::model::status::{LeaseStatus, Mode};
 use crate::proxy;
 use crate::sys::{clock, keys};
 use std::io;
@@ -157,6 +157,15 @@ impl Hall {
                 let taken =
                     self.take_lease(Some("page".into()), duration, "keep working, on the space's page".into())?;
                 let _ = reply.send(taken.map(drop));
+            }
+            proxy::Request::Start { reply } => self.start_wished("the space's page".into(), reply),
+            proxy::Request::Rescue { command, reply } => {
+                let recovers = self.space.mode() == Some(Mode::Recovery);
+                if recovers {
+                    self.happen(Event::RescueAsked { command })?;
+                }
+                let refused = || "the console is there in recovery mode only".to_owned();
+                let _ = reply.send(recovers.then_some(()).ok_or_else(refused));
             }
         }
         Ok(())

@@ -138,6 +138,7 @@ async fn live(
     let mut hall = Hall {
         space,
         place,
+        args: args.clone(),
         outbox: Outbox { commands: command_sender, status, door: door_sender, watched, ticks },
         memory,
         workshop,

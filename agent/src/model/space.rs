@@ -28,7 +28,7 @@ use space_lifecycle::Moment;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub use detour::Beginning;
+pub use detour::{Beginning, Turn};
 pub use ending::{FAILED_SHOWN, Stage};
 
 /// How long beyond its end the use of a link is remembered, in milliseconds: the front door allows for clocks that
@@ -211,6 +211,18 @@ pub enum Event {
     StartAsked {
         by: String,
     },
+    /// What the space is to be at its next start, out of recovery or parked mode.
+    Replaced {
+        spec: Box<space_lifecycle::Space>,
+        app_facts: Vec<AppFacts>,
+    },
+    /// The same steps and apps, under other limits; what that means, in sentences.
+    Reloaded {
+        spec: Box<space_lifecycle::Space>,
+        told: Vec<String>,
+    },
+    /// Something outside the state machine that may surprise.
+    Warned(String),
     /// A command for the console of recovery mode, for the user's shell.
     RescueAsked {
         command: String,
@@ -341,6 +353,9 @@ impl Space {
             Event::StopAsked { reason } => self.stop_asked(reason, now, &mut effects),
             Event::RestartAsked { app, by } => self.restart_asked(app, &by, now, &mut effects),
             Event::StartAsked { by } => self.start_asked(&by, now, &mut effects),
+            Event::Replaced { spec, app_facts } => self.replaced(*spec, app_facts, &mut effects),
+            Event::Reloaded { spec, told } => self.reloaded(*spec, told, now),
+            Event::Warned(text) => self.warn(text),
             Event::RescueAsked { command } => self.rescue_asked(command, &mut effects),
             Event::AppSilent { child } => self.app_silent(&child, now, &mut effects),
             Event::AppAnswers { child } => self.app_answers(&child),
@@ -504,7 +519,9 @@ impl Space {
         if child.parse() == Ok(ChildId::IdleCommand(self.idle_commands)) {
             self.idle_command_runs = false;
         }
-        if !exit.success() {
+        // A command of the console tells its end itself, if it ever ran.
+        let told = matches!(child.parse(), Ok(ChildId::Rescue(_))) && !matches!(exit, Exit::NotStarted(_));
+        if !exit.success() && !told {
             self.warn(format!("{child} {exit}"));
         }
     }

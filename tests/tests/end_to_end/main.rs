@@ -15,4 +15,6 @@ mod init;
 mod jupyter;
 mod lifecycle;
 mod notebook;
+mod recovery;
+mod start_failures;
 mod testers;
