@@ -62,13 +62,14 @@ pub struct AgentCommand {
 
 /// Runs until the space has ended; returns the exit code of `run`.
 pub fn run(command: &AgentCommand) -> io::Result<u8> {
+    // First: a stop that comes before would be lost on the first process of a namespace.
+    let signals = block_signals()?;
     prctl::set_child_subreaper(true)?;
     let ground = Ground { start: Start::read(), reports: Reports::new()? };
     limits::raise_descriptors();
     limits::protect();
     signals::forbid_inspection()?;
     let terminal = signals::have_terminal();
-    let signals = block_signals()?;
     let mut init = Init {
         agent: AgentProcess::new(command, &ground)?,
         ground,

@@ -12,6 +12,7 @@ use crate::model::now::Monotonic;
 use crate::sys::link::{self, HANDED_OVER};
 use crate::sys::program;
 use crate::sys::spawn::{self, Descriptors, Failure, Prepared};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::ffi::{CStr, OsStr, OsString};
@@ -373,9 +374,15 @@ fn tell_unusual_hand_over(exit: &Exit) {
     }
 }
 
-/// To standard error, if somebody reads it.
+/// To standard error, if it takes it in: init does not wait for a reader.
 pub(super) fn say(message: &str) {
-    let _ = writeln!(io::stderr(), "space-agent: {message}");
+    let stderr = io::stderr();
+    let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    let ready = poll(&mut fds, PollTimeout::ZERO).is_ok()
+        && fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLOUT));
+    if ready {
+        let _ = stderr.lock().write_all(format!("space-agent: {message}\n").as_bytes());
+    }
 }
 
 #[cfg(test)]

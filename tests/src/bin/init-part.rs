@@ -49,7 +49,8 @@ fn play(folder: &str, mode: &[&str]) -> io::Result<u8> {
     match mode {
         ["exit", code] => number(code).map(|code: u64| u8::try_from(code).unwrap_or(u8::MAX)),
         ["kill"] => raise(Signal::SIGKILL).map(|()| 0).map_err(Into::into),
-        ["tell"] => agent.tell(),
+        ["tell"] => agent.tell(1),
+        ["crowd", children] => agent.tell(number(children)?),
         ["deaf"] if agent.attached.starts > 1 => Ok(0),
         ["deaf"] => sleep_forever(),
         ["promise", within, code, script] => agent.promise(number(within)?, number(code)?, script),
@@ -98,10 +99,11 @@ impl Agent {
         self.send(&ToInit::Spawn { id, spec: Box::new(shell(&self.folder, script)) })
     }
 
-    /// Logs what it is told; has one child, which lives on when the agent is replaced.
-    fn tell(&self) -> io::Result<u8> {
+    /// Logs what it is told; has children, who live on when the agent is replaced.
+    fn tell(&self, children: u64) -> io::Result<u8> {
         if self.attached.children.is_empty() {
             self.spawn("child", "exec sleep 3600")?;
+            (1..children).try_for_each(|number| self.spawn(&format!("child-{number}"), "exec sleep 3600"))?;
         }
         while let Some(message) = self.next()? {
             match message {

@@ -275,6 +275,22 @@ async fn an_upgrade_changes_the_agent_and_a_broken_one_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_new_agent_is_introduced_to_more_children_than_a_sockets_buffer_holds() {
+    let mut init = Init::start(&[], &["crowd", "700"]);
+    init.line_within(701, BOOT).await;
+    let mut children: Vec<String> = init.log().split_off(1);
+    init.signal(Signal::SIGUSR2).await;
+    let hello = init.line(703).await;
+    let mut known: Vec<&str> = hello.split(' ').skip(3).collect();
+    known.sort_unstable();
+    children.sort_unstable();
+    assert_eq!(known, children);
+    init.enough();
+    assert_eq!(init.exit_code(SOON).await, 0);
+    init.assert_nothing_running();
+}
+
+#[tokio::test]
 async fn an_agent_of_the_first_release_is_told_only_what_it_knows_and_upgraded_by_its_end() {
     let mut init = Init::start(&[], &["tell", "first"]);
     assert_eq!(init.line(1).await, "hello starts=1 stops=0");
@@ -380,8 +396,11 @@ async fn fifty_thousand_orphans_leave_no_zombie() {
     let orphans = if full() { 50_000 } else { 2_000 };
     let folder = new_folder();
     fs::create_dir(folder.join("home")).unwrap();
-    // A subshell that leaves its child behind at once: both are init's to reap, and nobody waits for them.
-    let lines = format!("i=0\nwhile [ $i -lt {orphans} ]; do (: &); i=$((i+1)); done\ntouch made\nsleep 3600");
+    // Each subshell leaves fifty children behind: all are init's to reap, and nobody waits for them.
+    let lines = format!(
+        "i=0\nwhile [ $i -lt {orphans} ]; do\n(j=0; while [ $j -lt 50 ]; do : & j=$((j+1)); done)\ni=$((i+50))\n\
+         done\ntouch made\nsleep 3600"
+    );
     let document = format!(
         "version: 1\nspace: {{ name: orphans }}\nstorage: {{ home: {{ directory: ./home }} }}\n\
          front_door: {{ listen: \"127.0.0.1:{}\" }}\napps: []\nstop: {{ deadline: 3s }}\n{}",
