@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod boot;
+mod containers;
 mod control;
 mod crash;
 mod documents;
