@@ -4,12 +4,13 @@
 //! 0.0.0.0:8888) and nobody else reaches it. Its front door is reached by a relay on a port of 127.0.0.1, whose
 //! connections out are made inside the container's network.
 
-use crate::client::Client;
+use crate::client::{Client, whole};
 use crate::command::{self, Done};
 use crate::places;
 use crate::space::{BOOT, SOON};
 use crate::status::Status;
 use crate::wait::wait_for;
+use hyper::Method;
 use nix::sched::{CloneFlags, setns};
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -26,6 +27,8 @@ const IMAGE: &str = "localhost/space-tests";
 pub const HOME: &str = "/home/sagemaker-user";
 /// Where the image's document has the front door.
 const PORT: u16 = 8888;
+/// A container's JupyterLab is found on no warm disk cache, and several start at a time.
+const READY: Duration = BOOT.saturating_mul(2);
 
 /// Says why containers can't be tested here, if they can't. Where CI is set, they must be.
 pub fn cannot_run() -> Option<String> {
@@ -99,13 +102,15 @@ impl Container {
         status.map(Status).map_err(|error| format!("no status ({error}): {}{}", done.stdout, done.stderr))
     }
 
-    /// Waits until all apps are ready.
+    /// Waits until all apps are ready: asks the front door, since each look by `exec` costs three processes.
     pub async fn ready(&self) -> Status {
-        let found = wait_for(BOOT, "all apps to be ready", async || {
-            let status = self.status().await?;
-            status.ready().map(|()| status)
+        let found = wait_for(READY, "the space to be ready", async || {
+            let mut client = Client::new(self.port);
+            let answer = client.try_send(Method::GET, "/_space/readyz", &[], whole("")).await?;
+            if answer.status.is_success() { Ok(()) } else { Err(answer.text()) }
         });
-        found.await.unwrap_or_else(|seen| panic!("{seen}\n{}", self.logs()))
+        let ready = async { found.await.map(|()| self.status())?.await };
+        ready.await.unwrap_or_else(|seen| panic!("{seen}\n{}", self.logs()))
     }
 
     /// Someone who has signed in with a link that was asked for inside.

@@ -110,6 +110,24 @@ async fn a_container_runs_with_any_uid_whose_group_is_0() {
     it_stops_in_order(&container).await;
 }
 
+/// A root agent keeps JupyterLab apart from itself: that takes a few capabilities, and no more than these.
+#[tokio::test]
+async fn a_root_agent_with_five_capabilities_runs_jupyterlab_as_the_home_s_owner() {
+    if cannot_run().is_some() {
+        return;
+    }
+    let mut arguments = READ_ONLY.to_vec();
+    arguments.extend(["--tmpfs=/run", "--tmpfs=/var/log", "--user=0:0", "--cap-drop=all"]);
+    arguments.push("--cap-add=CHOWN,DAC_OVERRIDE,KILL,SETGID,SETUID");
+    let container = Container::start(&arguments).await;
+    container.ready().await;
+    let mut jupyter = a_cell_runs_as(&container, 1000).await;
+    let mut kernel = jupyter.session("bold.ipynb").await;
+    let code = "import os\ntry: os.kill(1, 15)\nexcept PermissionError: print('not permitted')";
+    assert_eq!(kernel.execute(code, Duration::from_secs(30)).await, "not permitted\n");
+    it_stops_in_order(&container).await;
+}
+
 /// In 256 MB a kernel eats all there is: it alone dies. Returns the status after that.
 async fn a_kernel_that_eats_the_memory_dies_alone(notebook: &str) -> Status {
     let container = Container::start(&["--memory=256m", "--memory-swap=256m"]).await;
