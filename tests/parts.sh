@@ -23,7 +23,7 @@ seconds_since() {
 # Debian packages, only those that are missing. Needs root or sudo for that, and nothing if all are there.
 packages() {
     local missing=()
-    for package in python3-venv chromium chromium-driver fonts-dejavu-core; do
+    for package in python3-venv chromium chromium-driver fonts-dejavu-core podman runc debootstrap; do
         dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
     done
     [ ${#missing[@]} = 0 ] && return
@@ -68,4 +68,43 @@ build() {
     SPACE_AGENT_BIN=$(grep -o '"executable":"[^"]*/space-agent"' <<<"$messages" | tail -n 1 | cut -d '"' -f 4)
     [ -x "$SPACE_AGENT_BIN" ] || { echo "cargo built no space-agent binary" >&2; return 1; }
     export SPACE_AGENT_BIN
+}
+
+# The image of the stories about containers, in a storage of its own. Needs the agent's binary (build), for what it is
+# made with; the stories mount the one under test over it, so that a change of the code makes no new image. A machine
+# that cannot have it is told about in `why-not`: the stories say it, and fail where CI is set.
+images() {
+    local folder=$PWD/tests/.work/containers stamp why=''
+    [ "$(id -u)" = 0 ] || why='only root can run them'
+    command -v podman >/dev/null || why='podman is not installed'
+    mkdir -p "$folder"
+    if [ -n "$why" ]; then
+        echo "$why" | tee "$folder/why-not"
+        rm -f "$folder/stamp"
+        return
+    fi
+    engine_settings "$folder" || return
+    stamp=$(pwd; cat image/build image/*/Containerfile* image/jupyterlab/*.yaml image/shims/*)
+    [ -f "$folder/stamp" ] && [ "$(cat "$folder/stamp")" = "$stamp" ] && return
+    rm -f "$folder/stamp"
+    CONTAINERS_CONF=$folder/containers.conf CONTAINERS_STORAGE_CONF=$folder/storage.conf SPACE_AGENT_ENGINE=podman \
+        image/build jupyterlab --binary "$SPACE_AGENT_BIN" --tag localhost/space-tests >"$folder/build.log" 2>&1 || {
+        tail -n 20 "$folder/build.log" >&2
+        return 1
+    }
+    echo "$stamp" >"$folder/stamp"
+}
+
+# podman's settings: images and containers below tests/.work; no network; no need of systemd; and, where root may not
+# raise limits, a runtime that doesn't try (see tests/parts/runc-nolimits).
+engine_settings() {
+    local folder=$1 held runtime=''
+    held=$(awk '/^CapEff:/ { print $2 }' /proc/self/status)
+    if (((16#$held >> 24 & 1) == 0)); then
+        runtime=$(printf 'runtime = "runc-nolimits"\n[engine.runtimes]\nrunc-nolimits = ["%s"]' "$PWD/tests/parts/runc-nolimits")
+    fi
+    printf '[containers]\nnetns = "none"\n[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n%s\n' "$runtime" \
+        >"$folder/containers.conf"
+    printf '[storage]\ndriver = "overlay"\ngraphroot = "%s/graph"\nrunroot = "%s/run"\n' "$folder" "$folder" \
+        >"$folder/storage.conf"
 }

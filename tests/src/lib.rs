@@ -6,6 +6,7 @@
 pub mod browser;
 pub mod client;
 pub mod command;
+pub mod containers;
 pub mod jupyter;
 pub mod places;
 pub mod processes;

@@ -24,6 +24,11 @@ pub fn environment() -> PathBuf {
     path
 }
 
+/// What the stories about containers need, made by `tests/run`: podman's settings and storage with the image.
+pub fn containers() -> PathBuf {
+    project().join("tests/.work/containers")
+}
+
 /// What a person may want to look at after the tests: `tests/artefacts/NAME`.
 pub fn artefact(name: &str) -> PathBuf {
     let folder = project().join("tests/artefacts");

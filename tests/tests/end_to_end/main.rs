@@ -6,6 +6,7 @@
 mod bad_input;
 mod boot;
 mod commands;
+mod containers;
 mod control;
 mod crash;
 mod documents;
