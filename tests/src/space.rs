@@ -113,8 +113,13 @@ impl Space {
 
     /// Starts the space: `space-agent run DOCUMENT --print-link`.
     pub fn start(&mut self) -> Run {
+        self.start_with(&[])
+    }
+
+    /// As [`Space::start`], with further options.
+    pub fn start_with(&mut self, options: &[&str]) -> Run {
         let document = self.document.to_string_lossy().into_owned();
-        let mut command = self.command(&["run", &document, "--print-link"]);
+        let mut command = self.command(&[&["run", &document, "--print-link"], options].concat());
         // As for a foreground program of a terminal, so that a story can press Ctrl-C.
         command.env_remove("SPACE_AGENT_SOCKET").process_group(0).stdin(Stdio::null());
         self.runs += 1;
@@ -134,9 +139,10 @@ impl Space {
         }
     }
 
-    /// Starts the space where it cannot come up: returns how `run` ended.
+    /// Starts the space where it cannot come up, and is to end rather than to turn to recovery mode: returns how `run`
+    /// ended.
     pub async fn start_and_fail(&mut self) -> Done {
-        let mut run = self.start();
+        let mut run = self.start_with(&["--strict"]);
         let begin = tokio::time::Instant::now();
         let status = run.end(BOOT).await;
         let [stdout, stderr] = [&run.stdout, &run.stderr].map(|path| fs::read_to_string(path).unwrap_or_default());
