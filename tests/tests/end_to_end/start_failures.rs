@@ -166,16 +166,19 @@ fn steps() -> Vec<Failure> {
         format!("python: {{ packages: [six] }}, env: {{ PIP_INDEX_URL: \"http://127.0.0.1:{closed}/simple\", {pip} }}");
     let nothing = format!("python: {{ packages: [no-such-thing] }}, env: {{ PIP_NO_INDEX: \"1\", {pip} }}");
     let mut all = vec![
-        failure("a git server that is dead", &["prepare", "cannot reach"], &step(&dead)),
+        failure("a git server that is dead", &["prepare", "does not answer", "check the network"], &step(&dead)),
         failure("a package index that is not reached", &["cannot reach", "network"], &step(&unreachable)),
         failure("a package that is not there", &["no-such-thing", "prepare"], &step(&nothing)),
-        failure("a script that fails", &["prepare", "exit code 9", "no luck"], &step("run: echo no luck; exit 9")),
+        failure(
+            "a script that fails",
+            &["prepare", "exit code 9", "space-agent logs"],
+            &step("run: echo no luck; exit 9"),
+        ),
         failure(
             "a script that takes too long",
             &["prepare", "did not end within 1 s", "more time"],
             &step("run: sleep 600, timeout: 1s"),
         ),
-        failure("no Python", &["python", "prepare"], &step("python: { packages: [six] }, env: { PATH: /nowhere }")),
     ];
     let unknown = failure("a git ref that is not there", &["no-such-ref", "prepare"], "");
     let origin = unknown.space.folder.join("origin");
