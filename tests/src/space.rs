@@ -140,9 +140,11 @@ impl Space {
         }
     }
 
-    /// Starts the space where it cannot come up: returns how `run` ended.
+    /// Starts the space where it cannot come up, and is to end rather than to turn to recovery mode: returns how `run`
+    /// ended.
     pub async fn start_and_fail(&mut self) -> Done {
-        let mut run = self.start();
+        let document = self.document.to_string_lossy().into_owned();
+        let mut run = self.start_with(&["--strict", &document]);
         let begin = tokio::time::Instant::now();
         let status = run.end(BOOT).await;
         let [stdout, stderr] = [&run.stdout, &run.stderr].map(|path| fs::read_to_string(path).unwrap_or_default());

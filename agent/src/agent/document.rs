@@ -38,10 +38,8 @@ impl Trouble {
     }
 
     fn invalid(name: &str, found: &Mistakes) -> Trouble {
-        let count = found.mistakes.len() + found.more;
-        let noun = if count == 1 { "a mistake" } else { "mistakes" };
         Trouble {
-            why: format!("the document {name} has {noun}, which are to be mended there: {}", brief(found)),
+            why: format!("the document {name} cannot be used; mend it there: {}", brief(found)),
             about_user: found.mistakes.iter().any(|mistake| mistake.field.starts_with("user")),
             mistakes: found.mistakes.iter().map(ToString::to_string).collect(),
         }

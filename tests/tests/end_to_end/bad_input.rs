@@ -1,11 +1,14 @@
 //! Bad input: one clear message (what, which object, what to do), the right exit code, and nothing half-made that
-//! breaks the next start.
+//! breaks the next start. With `--strict`: what happens without it is told in `recovery` and `start_failures`.
 
 use crate::documents::{ECHO, echo, jupyterlab};
 use space_tests::command::{self, Done};
 use space_tests::space::{SOON, Space};
 use std::fs;
 use std::net::TcpListener;
+
+/// For an app at the end of a document: it is soon given up.
+const SHORT: &str = "    restart: { max: 1, backoff: 100ms..200ms }\n";
 
 /// Fails the test unless `run` has ended with `code` and said all of `words`.
 #[track_caller]
@@ -120,7 +123,7 @@ async fn a_script_that_fails() {
 
 #[tokio::test]
 async fn an_app_that_dies_at_once() {
-    let mut space = Space::new(&crate::documents::echo_with("dies"));
+    let mut space = Space::new(&(crate::documents::echo_with("dies") + SHORT));
     let done = space.start_and_fail().await;
     assert_refused(&done, 3, &["echo", "exit code 7"]);
     space.assert_nothing_left();
@@ -130,7 +133,7 @@ async fn an_app_that_dies_at_once() {
 
 #[tokio::test]
 async fn a_jupyterlab_that_dies_at_once() {
-    let mut space = Space::new("apps:\n  - kind: jupyterlab\n    environment: broken\n");
+    let mut space = Space::new(&format!("apps:\n  - kind: jupyterlab\n    environment: broken\n{SHORT}"));
     let program = space.home.join("broken/bin/jupyter-lab");
     fs::create_dir_all(program.parent().unwrap()).unwrap();
     fs::write(&program, "#!/bin/sh\necho 'ImportError: no jupyterlab here' >&2\nexit 1\n").unwrap();
