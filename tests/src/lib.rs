@@ -8,6 +8,7 @@ pub mod client;
 pub mod command;
 pub mod jupyter;
 pub mod places;
+pub mod prober;
 pub mod processes;
 pub mod rules;
 pub mod space;
