@@ -14,5 +14,6 @@ mod idle;
 mod jupyter;
 mod lifecycle;
 mod notebook;
+mod secrets;
 mod supervision;
 mod testers;
