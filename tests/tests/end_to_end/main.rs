@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod boot;
+mod compatibility;
 mod control;
 mod crash;
 mod documents;
@@ -17,3 +18,4 @@ mod notebook;
 mod secrets;
 mod supervision;
 mod testers;
+mod upgrade;
