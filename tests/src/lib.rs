@@ -9,6 +9,7 @@ pub mod command;
 pub mod containers;
 pub mod jupyter;
 pub mod places;
+pub mod prober;
 pub mod processes;
 pub mod rules;
 pub mod space;

@@ -129,6 +129,11 @@ pub fn proportional(pid: i32) -> Option<u64> {
     kilobytes(pid, "smaps_rollup", "Pss")
 }
 
+/// How many descriptors a process has open.
+pub fn descriptors(pid: i32) -> Option<usize> {
+    Some(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count())
+}
+
 /// How often the process's threads went to sleep of their own accord so far: each one is a wake-up.
 pub fn sleeps(pid: i32) -> u64 {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
@@ -139,9 +144,12 @@ pub fn sleeps(pid: i32) -> u64 {
     counts.sum()
 }
 
-/// The program that a process runs.
+/// The program that a process runs, by the path at which it was when the process began.
 pub fn program(pid: i32) -> Option<std::path::PathBuf> {
-    fs::read_link(format!("/proc/{pid}/exe")).ok()
+    let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    // The file may have been replaced since.
+    let replaced = path.to_str().and_then(|path| path.strip_suffix(" (deleted)")).map(std::path::PathBuf::from);
+    Some(replaced.unwrap_or(path))
 }
 
 #[cfg(test)]

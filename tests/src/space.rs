@@ -41,6 +41,8 @@ pub struct Space {
     pub run: PathBuf,
     pub document: PathBuf,
     pub port: u16,
+    /// What is started: the agent under test.
+    pub binary: PathBuf,
     /// Beside the test's own environment.
     pub env: Vec<(String, String)>,
     runs: u32,
@@ -71,6 +73,7 @@ impl Space {
             run: folder.join("run"),
             document: folder.join("space.yaml"),
             port: free_port(),
+            binary: places::agent(),
             env: Vec::new(),
             runs: 0,
             name,
@@ -103,7 +106,7 @@ impl Space {
     pub fn command(&self, args: &[&str]) -> Command {
         // Whoever runs the tests in the background has them ignore SIGINT, which init would respect. `env` becomes the agent.
         let mut command = Command::new("env");
-        command.arg("--default-signal=INT,HUP,QUIT").arg(places::agent());
+        command.arg("--default-signal=INT,HUP,QUIT").arg(&self.binary);
         command.args(args).current_dir(&self.folder);
         command.env("SPACE_AGENT_STATE", self.folder.join("state"));
         command.env("SPACE_AGENT_RUN", &self.run).env("SPACE_AGENT_SOCKET", self.socket());

@@ -40,6 +40,16 @@ impl Status {
         self.0["leases"].as_array().map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// What has happened since the event with this number, oldest first, each with its own number.
+    pub fn events_after(&self, seq: u64) -> Vec<(u64, String)> {
+        let all = self.0["events"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let told = all.iter().map(|event| {
+            let text = event["text"].as_str().expect("an event has a text").to_owned();
+            (event["seq"].as_u64().expect("an event has a number"), text)
+        });
+        told.filter(|(own, _)| *own > seq).collect()
+    }
+
     pub fn step(&self, name: &str) -> &Value {
         let found = self.steps().iter().find(|step| step["name"] == name);
         found.unwrap_or_else(|| panic!("no step {name} in {:#}", self.0))

@@ -30,3 +30,6 @@ impl Snapshot {
         serde_json::to_vec(self)
     }
 }
+
+#[cfg(test)]
+mod tests;

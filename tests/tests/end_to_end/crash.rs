@@ -13,10 +13,10 @@ use std::time::Duration;
 const MAY_CRASH_OFTEN: &str = "agent: { restart: { max: 50, within: 10m } }\n";
 
 /// Init starts an agent that crashes again and again after 0, 1, 2, 4 … s, at most.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+pub(crate) const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
 /// The JupyterLab servers that run in a space: not their kernels, nor a child that a server is just forking.
-fn servers(run: &Run) -> Vec<i32> {
+pub(crate) fn servers(run: &Run) -> Vec<i32> {
     let is_server = |pid: &i32| {
         let line = processes::command_line(*pid);
         line.contains("jupyter-lab") || line.contains("-m jupyterlab")
