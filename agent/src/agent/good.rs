@@ -8,8 +8,8 @@ use super::place::Place;
 use crate::model::now::Timestamp;
 use crate::sys::{account, files};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 const NAME: &str = "document.yaml";
 const SYSTEM: &str = "/var/lib/space-agent";
@@ -28,9 +28,8 @@ pub(super) struct Good {
 pub(super) fn find(space: &str, home: &Path) -> Option<Good> {
     let file = folder(space, home).join(NAME);
     let text = String::from_utf8(files::read_untrusted(&file, LARGEST).ok()?).ok()?;
-    let kept = std::fs::symlink_metadata(&file).and_then(|about| about.modified()).ok()?;
-    let at = kept.duration_since(UNIX_EPOCH).ok()?;
-    Some(Good { text, at: Timestamp(u64::try_from(at.as_millis()).unwrap_or(0)) })
+    let kept = std::fs::symlink_metadata(&file).ok()?.mtime();
+    Some(Good { text, at: Timestamp(u64::try_from(kept).unwrap_or(0).saturating_mul(1000)) })
 }
 
 /// Keeps the document with which the space has begun, now that it is known to be a good one. Blocks.
