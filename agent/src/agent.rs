@@ -28,10 +28,15 @@ use snapshot::Snapshot;
 use std::fmt;
 use std::io::{IsTerminal, Write};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 /// Exit codes of `run` that a start can end with.
 const BOOT_FAILED: u8 = 1;
 const INVALID: u8 = 78;
+/// init's, when agents have crashed too often.
+const CRASHED_TOO_OFTEN: u8 = 5;
+/// What cleaning up after them may take.
+const CLEANING: Duration = Duration::from_secs(8);
 /// Not one of the space's own: init starts the agent again.
 const CRASHED: u8 = 101;
 
@@ -75,6 +80,9 @@ pub fn run(args: &AgentArgs) -> u8 {
 fn clean_up(init: OwnedFd) -> Result<u8, Refusal> {
     let failed = |error: std::io::Error| refusal(CRASHED, format!("cannot clean up: {error}"));
     let attached = process::attach(init).map_err(failed)?;
+    if let Some(promise) = process::promise_end(attached.minor, CLEANING, CRASHED_TOO_OFTEN) {
+        link::send_patiently(&attached.socket, &promise, None).map_err(failed)?;
+    }
     let (_, state) = MemoryFile::open(&attached.state).map_err(failed)?;
     if let Some(snapshot) = state.and_then(|state| Snapshot::read(&state)) {
         leftovers::end_own(&snapshot.place, &snapshot.space.facts.boot);

@@ -72,6 +72,8 @@ pub(super) enum Done {
     },
     /// Whoever asked for an end has waited long enough for a look.
     LookedLongEnough,
+    /// Somebody has their answer.
+    Answered,
     /// The kernels were looked at since.
     Memory(MemoryNews),
     Reread(Reread),
@@ -256,6 +258,7 @@ impl Hall {
                 self.happen(Event::StepEnded { child, outcome })
             }
             Done::LookedLongEnough => self.decide_wishes(),
+            Done::Answered => Ok(()),
             Done::Memory(news) => self.happen(Event::Memory(news)),
             Done::Reread(reread) => self.reread(reread),
             Done::Kept(None) => Ok(()),

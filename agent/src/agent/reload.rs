@@ -27,7 +27,6 @@ pub(super) enum Reread {
     /// For a start out of recovery or parked mode.
     Start { by: String, reply: Reply, read: Result<Box<Start>, String> },
     /// While the space runs.
-    #[allow(dead_code, reason = "made by reload_wished")]
     Reload { read: Result<Box<Document>, String> },
 }
 
@@ -133,7 +132,6 @@ impl Hall {
     }
 
     /// Somebody wants the document to be read again while the space runs.
-    #[allow(dead_code, reason = "init does not tell of SIGHUP yet")]
     pub(super) fn reload_wished(&mut self) {
         let args = self.args.clone();
         self.tasks.spawn(async move {

@@ -59,19 +59,28 @@ impl Hall {
                 }
                 Err(refusal) => drop(reply.send(Err(refusal))),
             },
-            control::Request::Start { by, reply } => {
-                let starts = self.space.may_start_anew();
-                // The status that shows the start is out before the answer.
-                if starts == Ok(true) {
-                    self.happen(Event::StartAsked { by })?;
+            control::Request::Start { by, reply } => match self.space.may_start_anew() {
+                Ok(true) => self.start_anew(by, reply),
+                starts => {
+                    let _ = reply.send(starts.map_err(|why| refused(409, "the space is ending", why)));
                 }
-                let _ = reply.send(starts.map_err(|why| refused(409, "the space is ending", why)));
-            }
+            },
             control::Request::SignIn { to, lifetime, reply } => {
                 let _ = reply.send(Ok(self.link(to.as_deref(), lifetime)));
             }
         }
         Ok(())
+    }
+
+    /// The document is read again first: it may be what was mended.
+    fn start_anew(&mut self, by: String, reply: oneshot::Sender<Result<bool, Refusal>>) {
+        let (read, starts) = oneshot::channel();
+        self.start_wished(by, read);
+        self.tasks.spawn(async move {
+            let starts = starts.await.unwrap_or_else(|_| Err("the space turned to something else meanwhile".into()));
+            let _ = reply.send(starts.map(|()| true).map_err(|why| refused(409, "the space cannot start", why)));
+            Done::Answered
+        });
     }
 
     /// What was last seen may be a tick old: a cell that has begun since must not be ended by mistake.

@@ -10,7 +10,8 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 const WITHIN: Duration = Duration::from_secs(60);
 const SHORT: &str = "    restart: { max: 1, backoff: 100ms..200ms }\n";
