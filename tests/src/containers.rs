@@ -171,7 +171,8 @@ fn command(words: &[&str]) -> Command {
     let mut command = Command::new("podman");
     command.env("CONTAINERS_CONF", folder.join("containers.conf"));
     command.env("CONTAINERS_STORAGE_CONF", folder.join("storage.conf"));
-    command.args(words);
+    // When memory runs out, podman's monitor leaves a file `oom` where it was started.
+    command.args(words).current_dir(folder);
     command
 }
 
