@@ -72,20 +72,33 @@ impl Files {
         if self.sizes.values().sum::<u64>() + needed > self.limits.total {
             self.make_room(needed)?;
         }
-        let path = self.path(name);
-        self.open(name, &path)?;
+        self.open(name)?;
+        self.tell_dropped(name)?;
         let log = self.log(name);
-        let told = if log.dropped > 0 { dropped(log.dropped, log.unfinished) } else { String::new() };
         let Some(file) = &mut log.file else { return Ok(()) };
-        if !told.is_empty() {
-            file.write_all(told.as_bytes())?;
-        }
-        log.dropped = 0;
         file.write_all(bytes)?;
         log.unfinished = bytes.last().is_some_and(|byte| *byte != b'\n');
-        let length = file.metadata()?.len();
-        self.sizes.insert(path.clone(), length);
+        let (path, length) = (self.path(name), self.measure(name)?);
         if length >= self.limits.file { self.rotate(name, &path, length) } else { Ok(()) }
+    }
+
+    /// In the log itself, which is open.
+    fn tell_dropped(&mut self, name: &str) -> io::Result<()> {
+        let log = self.log(name);
+        if let Some(file) = log.file.as_mut().filter(|_| log.dropped > 0) {
+            file.write_all(note(log.dropped, log.unfinished).as_bytes())?;
+            (log.dropped, log.unfinished) = (0, false);
+        }
+        Ok(())
+    }
+
+    /// How long an open log is.
+    fn measure(&mut self, name: &str) -> io::Result<u64> {
+        let path = self.path(name);
+        let Some(file) = &self.log(name).file else { return Ok(0) };
+        let length = file.metadata()?.len();
+        self.sizes.insert(path, length);
+        Ok(length)
     }
 
     fn log(&mut self, name: &str) -> &mut Log {
@@ -93,7 +106,7 @@ impl Files {
     }
 
     /// What an agent before left unfinished when it was killed is not gone on with.
-    fn open(&mut self, name: &str, path: &Path) -> io::Result<()> {
+    fn open(&mut self, name: &str) -> io::Result<()> {
         let first = !self.logs.contains_key(name);
         if self.log(name).file.is_some() {
             return Ok(());
@@ -101,7 +114,7 @@ impl Files {
         if self.logs.values().filter(|log| log.file.is_some()).count() >= OPEN {
             self.logs.values_mut().for_each(|log| log.file = None);
         }
-        let mut file = OpenOptions::new().create(true).append(true).read(true).mode(MODE).open(path)?;
+        let mut file = OpenOptions::new().create(true).append(true).read(true).mode(MODE).open(self.path(name))?;
         if first && is_unfinished(&mut file)? {
             file.write_all(b"\n")?;
         }
@@ -159,7 +172,10 @@ impl Files {
         if path.extension().is_some_and(|extension| extension == "1")
             && let Some(name) = self.name(&path.with_extension(""))
         {
+            self.open(&name)?;
             self.log(&name).dropped += size;
+            self.tell_dropped(&name)?;
+            self.measure(&name)?;
         }
         Ok(())
     }
@@ -176,7 +192,7 @@ impl Files {
         if tail.is_empty() || path.extension().is_none_or(|extension| extension != "log") {
             return Ok(());
         }
-        let mut kept = dropped(size - tail.len() as u64, false).into_bytes();
+        let mut kept = note(size - tail.len() as u64, false).into_bytes();
         kept.extend(&tail);
         kept.extend(unfinished.then_some(b'\n'));
         let mut file = OpenOptions::new().create_new(true).write(true).mode(MODE).open(rotated(path))?;
@@ -235,11 +251,12 @@ fn last_quarter(path: &Path) -> io::Result<Vec<u8>> {
     let mut tail = Vec::new();
     file.take(length / 4).read_to_end(&mut tail)?;
     let line = tail.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    let line = if line < tail.len() { line } else { 0 };
     Ok(tail.split_off(line))
 }
 
 /// The line that tells of it. It ends the line before, if that is unfinished.
-fn dropped(bytes: u64, unfinished: bool) -> String {
+fn note(bytes: u64, unfinished: bool) -> String {
     let end = if unfinished { "\n" } else { "" };
     match bytes {
         1_000_000.. => format!("{end}… {} MB of this log were dropped\n", bytes / 1_000_000),
@@ -316,9 +333,11 @@ mod tests {
         files.append("apps/z", &[b'z'; 20_000]).unwrap();
         assert_eq!(["y.log.1", "y.log"].map(there), [true, false]);
         let kept = place.read("y.log.1");
-        assert!(kept.starts_with("… 31 kB of this log were dropped\n123456789\n") && kept.len() < 10_100, "{kept}");
+        assert!(kept.starts_with("… 31 kB of this log were dropped\n123456789\n"), "{kept}");
+        assert!(kept.ends_with("\n123456789\n… 10 kB of this log were dropped\n"), "{kept}");
+        assert!(kept.len() < 10_200, "{kept}");
         files.append("apps/y", b"on\n").unwrap();
-        assert_eq!(place.read("y.log"), "… 10 kB of this log were dropped\non\n");
+        assert_eq!(place.read("y.log"), "on\n");
     }
 
     #[test]
