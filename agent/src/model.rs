@@ -17,6 +17,7 @@ pub mod now;
 pub mod reading;
 pub mod restart;
 pub mod route;
+pub mod secrets;
 pub mod space;
 pub mod status;
 pub mod step;

@@ -3,7 +3,9 @@
 //! Receives [`Command`]s and what init tells; sends [`News`]; stops when told to, after which children run on (they are
 //! init's). It decides nothing: what is started again and when is the model's.
 
+mod aloud;
 mod attach;
+mod clean;
 mod ending;
 mod farewell;
 mod logs;
@@ -15,6 +17,7 @@ pub use attach::{Attached, KnownChild, Link, attach, end_known, keep, promise_en
 pub use farewell::Farewell;
 pub use logs::{Logs, Writer};
 pub use memory::{MemoryWatch, Scope};
+pub use output::Discretion;
 pub use probe::{Answers, Probe, Watch};
 
 use crate::model::child::{ChildSpec, Exit};
@@ -49,6 +52,7 @@ pub struct Config {
     pub known: Vec<KnownChild>,
     pub logs: Logs,
     pub lines: broadcast::Sender<Arc<LogLine>>,
+    pub discretion: Discretion,
     pub now: fn() -> Now,
     /// The shared tick: each is a look at the space's memory.
     pub ticks: watch::Receiver<u64>,
@@ -85,6 +89,8 @@ pub enum Command {
         within: Duration,
         code: u8,
     },
+    /// The document was read again: what holds for the output of children that are started from now on.
+    Discretion(Box<Discretion>),
     /// End everything that runs in the space: SIGTERM, SIGKILL to all that is left after the grace.
     EndTree {
         grace: Duration,
@@ -142,7 +148,13 @@ pub async fn run(
         link: config.link,
         init_pid: config.init_pid,
         minor: config.minor,
-        output: Output { logs: config.logs.clone(), lines: config.lines, now: config.now, stop: until },
+        output: Output {
+            logs: config.logs,
+            lines: config.lines,
+            now: config.now,
+            discretion: Arc::new(config.discretion),
+            stop: until,
+        },
         readers: JoinSet::new(),
         reading,
         children: HashMap::new(),
@@ -339,6 +351,10 @@ impl Room {
                 Some(message) => self.link.send(&message),
                 None => Ok(()),
             },
+            Command::Discretion(discretion) => {
+                self.output.discretion = Arc::new(*discretion);
+                Ok(())
+            }
             Command::EndTree { grace } => {
                 self.end_tree(grace);
                 Ok(())

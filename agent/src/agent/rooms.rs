@@ -8,16 +8,18 @@ use super::snapshot::Snapshot;
 use super::{BOOT_FAILED, Refusal, refusal};
 use crate::cli::RunArgs;
 use crate::model::log::LogLine;
+use crate::model::secrets::Secrets;
 use crate::model::status::{AgentStatus, Status};
-use crate::process::{self, Attached, Link, Logs};
+use crate::process::{self, Attached, Discretion, Link, Logs};
 use crate::sys::clock;
 use crate::sys::errors::chain;
 use crate::sys::link;
 use crate::sys::memory_file::MemoryFile;
 use crate::sys::stop::{Stop, StopSwitch, stop};
 use crate::{activity, control, proxy};
-use space_lifecycle::SignIn;
+use space_lifecycle::{SignIn, Space};
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -119,6 +121,7 @@ async fn live(
         known: attached.children,
         logs,
         lines,
+        discretion: discretion(&space.spec),
         now: clock::now,
         ticks: ticks_receiver.clone(),
     };
@@ -201,6 +204,17 @@ fn greet(args: &RunArgs, hall: &Hall) {
         (false, true) => say(&format!("\n    Open {link}\n")),
         (false, false) if signed => tracing::info!("for a sign-in link: space-agent sign-in --space {}", facts.name),
         (false, false) => tracing::info!("open {link}"),
+    }
+}
+
+/// A person at a terminal has the short news; what collects the agent's log has the steps' lines too.
+fn discretion(spec: &Space) -> Discretion {
+    let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    let own = std::env::vars_os().filter_map(text).collect();
+    Discretion {
+        secrets: Arc::new(Secrets::of(spec, &own)),
+        steps_aloud: !io::stdout().is_terminal() && !io::stderr().is_terminal(),
+        apps_aloud: spec.agent.log_apps,
     }
 }
 

@@ -1,26 +1,28 @@
 //! Log files of steps and apps: written on a thread of their own, so that a slow disk stops no loop.
 //!
-//! `<folder>/<name>.log` (a name is `steps/…` or `apps/…`), at most [`LARGEST`] bytes, then renamed to `<name>.log.1`. A new boot begins a new file; what the
-//! boot before wrote last is in `<name>.log.old`. What cannot be written is lost, and that is told: at most once in a
-//! [`PAUSE`] for each log, and how much it was when it works again.
+//! `<folder>/<name>.log` (a name is `steps/…` or `apps/…`), rotated and capped (see [`files`]). A new boot begins a new
+//! file; what the boot before wrote last is in `<name>.log.old`. What cannot be written is lost, and that is told: at most
+//! once in a [`PAUSE`] for each log, and how much it was when it works again.
+
+mod files;
 
 use crate::model::now::Monotonic;
 use crate::sys::clock;
+use files::{Files, Limits};
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// Of one file; with the one before it twice that.
-const LARGEST: u64 = 4 << 20;
+const LIMITS: Limits = Limits { file: 4 << 20, total: 64 << 20 };
 /// Between two warnings about one log.
 const PAUSE: Duration = Duration::from_secs(60);
 const FOLDERS: [&str; 2] = ["steps", "apps"];
-/// Chunks that may wait for the disk: at most 64 kB each.
+/// Chunks that may wait for the disk: at most 64 kB each, and a line more.
 const WAITING: usize = 64;
 
 /// A cheap handle to the writing thread.
@@ -49,17 +51,22 @@ impl Logs {
     /// Makes the folder, puts the files of an earlier boot aside if this is a new one, and starts the thread, which ends
     /// when the last handle is dropped.
     pub fn open(folder: &Path, new_boot: bool) -> io::Result<(Logs, Writer)> {
-        for folder in FOLDERS.map(|name| folder.join(name)) {
-            fs::DirBuilder::new().recursive(true).mode(0o750).create(&folder)?;
+        Logs::limited(folder, new_boot, LIMITS)
+    }
+
+    fn limited(folder: &Path, new_boot: bool, limits: Limits) -> io::Result<(Logs, Writer)> {
+        let folders = FOLDERS.map(|name| folder.join(name));
+        for folder in &folders {
+            fs::DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
             if new_boot {
-                put_aside(&folder)?;
+                put_aside(folder)?;
             }
         }
+        let files = Files::new(folder.to_owned(), folders.to_vec(), limits)?;
         let (sender, receiver) = mpsc::channel(WAITING);
-        let folder = folder.to_owned();
         let (running, ended) = std::sync::mpsc::channel();
         std::thread::Builder::new().name("logs".into()).spawn(move || {
-            write(&folder, receiver);
+            write(files, receiver);
             drop(running);
         })?;
         Ok((Logs(sender), Writer(ended)))
@@ -84,26 +91,19 @@ fn put_aside(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn before(path: &Path) -> PathBuf {
-    path.with_extension("log.1")
-}
-
-fn write(folder: &Path, mut chunks: mpsc::Receiver<Chunk>) {
-    let mut files: HashMap<String, File> = HashMap::new();
+fn write(mut files: Files, mut chunks: mpsc::Receiver<Chunk>) {
     let mut losses: HashMap<String, Loss> = HashMap::new();
-    while let Some(chunk) = chunks.blocking_recv() {
-        let path = folder.join(format!("{}.log", chunk.name));
-        match append(&mut files, &path, &chunk) {
+    while let Some(Chunk { name, bytes }) = chunks.blocking_recv() {
+        let log = files.path(&name);
+        match files.append(&name, &bytes) {
             Ok(()) => {
-                if let Some(lost) = losses.get_mut(&chunk.name).and_then(|loss| loss.over(clock::monotonic())) {
-                    tracing::warn!(log = %path.display(), lost, "the log can be written again; this many bytes are lost");
+                if let Some(lost) = losses.get_mut(&name).and_then(|loss| loss.over(clock::monotonic())) {
+                    tracing::warn!(log = %log.display(), lost, "the log can be written again; this many bytes are lost");
                 }
             }
             Err(error) => {
-                files.remove(&chunk.name);
-                let loss = losses.entry(chunk.name).or_default();
-                if loss.more(chunk.bytes.len(), clock::monotonic()) {
-                    tracing::warn!(log = %path.display(), %error, "cannot write to the log; output is lost until it can be");
+                if losses.entry(name).or_default().more(bytes.len(), clock::monotonic()) {
+                    tracing::warn!(log = %log.display(), %error, "cannot write to the log; output is lost until it can be");
                 }
             }
         }
@@ -147,23 +147,6 @@ impl Loss {
     }
 }
 
-fn append(files: &mut HashMap<String, File>, path: &Path, chunk: &Chunk) -> io::Result<()> {
-    if !files.contains_key(&chunk.name) {
-        files.insert(chunk.name.clone(), open(path)?);
-    }
-    let file = files.get_mut(&chunk.name).expect("it was inserted above");
-    file.write_all(&chunk.bytes)?;
-    if file.metadata()?.len() >= LARGEST {
-        fs::rename(path, before(path))?;
-        files.remove(&chunk.name);
-    }
-    Ok(())
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).mode(0o640).open(path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,14 +160,46 @@ mod tests {
         }
         drop(logs);
         assert!(thread.finish(Duration::from_secs(60)));
-        let total: u64 =
-            fs::read_dir(folder.join("steps")).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
-        assert!(total <= 2 * LARGEST + 65_536, "{total}");
+        let total = size(&folder);
+        assert!(total <= 2 * LIMITS.file + 2 * 65_536, "{total}");
         let (logs, thread) = Logs::open(&folder, true).unwrap();
         logs.append("steps/deps", b"new").await;
         drop(logs);
         assert!(thread.finish(Duration::from_secs(60)));
         assert_eq!(fs::read(folder.join("steps/deps.log")).unwrap(), b"new");
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    /// Of all files.
+    fn size(folder: &Path) -> u64 {
+        let folders = FOLDERS.map(|name| fs::read_dir(folder.join(name)).unwrap());
+        folders.into_iter().flatten().map(|entry| entry.unwrap().metadata().unwrap().len()).sum()
+    }
+
+    #[tokio::test]
+    async fn the_logs_of_many_steps_stay_below_the_cap_through_boots_and_restarts_of_the_agent() {
+        let folder = std::env::temp_dir().join(format!("space-agent-logs-many-{}", std::process::id()));
+        let limits = Limits { file: 16 << 10, total: 1 << 20 };
+        for (round, new_boot) in [true, true, false].into_iter().enumerate() {
+            let (logs, thread) = Logs::limited(&folder, new_boot, limits).unwrap();
+            for step in 0..200 {
+                let lines = format!("round {round} of step {step}\n").repeat(700);
+                for part in lines.as_bytes().chunks(4096) {
+                    logs.append(&format!("steps/s{step}"), part).await;
+                }
+            }
+            drop(logs);
+            assert!(thread.finish(Duration::from_secs(60)));
+            assert!(size(&folder) <= limits.total, "{}", size(&folder));
+            for step in [0, 100, 199] {
+                let end = format!("round {round} of step {step}\n");
+                let files = ["log.1", "log"].map(|end| folder.join(format!("steps/s{step}.{end}")));
+                let text: String = files.iter().filter_map(|path| fs::read_to_string(path).ok()).collect();
+                assert!(text.contains(&end) || text.contains(" of this log were dropped\n"), "step {step}: {text}");
+            }
+            let last = fs::read_to_string(folder.join("steps/s199.log")).unwrap();
+            assert!(last.ends_with(&format!("round {round} of step 199\n")), "{last}");
+        }
         fs::remove_dir_all(&folder).unwrap();
     }
 

@@ -1,20 +1,30 @@
-//! Reading a child's output: to its log file as it is, and line by line to whoever watches.
+//! Reading a child's output: cleaned, to its log file, to whoever watches, and to the agent's own log where that is wanted.
 
+use super::aloud::Aloud;
+use super::clean::{Cleaner, Piece};
 use super::logs::Logs;
 use crate::model::child::ChildId;
 use crate::model::log::LogLine;
-use crate::model::now::Now;
+use crate::model::now::{Monotonic, Now};
+use crate::model::secrets::Secrets;
 use crate::sys::stop::Stop;
-use space_lifecycle::printable::is_obeyed;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::sync::broadcast;
+use tokio::time::sleep;
 
 /// Bytes of a line that are shown; the log has all.
 const LONGEST_LINE: usize = 4096;
+/// Characters of the last line, for messages.
+const LONGEST_LAST: usize = 300;
+/// How long a line may stay unfinished before what there is of it is shown: a prompt, or how far something is.
+const QUIET: Duration = Duration::from_millis(200);
+/// The same for a line that is overwritten again and again.
+const BUSY: Duration = Duration::from_secs(5);
 
 /// Numbers the lines of this agent process.
 static SEQUENCE: AtomicU64 = AtomicU64::new(0);
@@ -24,8 +34,19 @@ pub(super) struct Output {
     pub(super) logs: Logs,
     pub(super) lines: broadcast::Sender<Arc<LogLine>>,
     pub(super) now: fn() -> Now,
+    pub(super) discretion: Arc<Discretion>,
     /// The room ends: what was read is still written, the rest stays in the pipe for the next agent.
     pub(super) stop: Stop,
+}
+
+/// What of the output nobody is to see, and what is told in the agent's own log too.
+#[derive(Debug, Clone, Default)]
+pub struct Discretion {
+    pub secrets: Arc<Secrets>,
+    /// The steps' lines.
+    pub steps_aloud: bool,
+    /// The apps' lines: they may hold people's data.
+    pub apps_aloud: bool,
 }
 
 /// The last line that says something, for the message when the child ends badly. Locked for a copy only, never over a wait.
@@ -41,7 +62,7 @@ impl Tail {
         if let Ok(mut last) = self.0.lock()
             && !line.trim().is_empty()
         {
-            *last = Some(line.chars().take(300).collect());
+            *last = Some(line.to_owned());
         }
     }
 }
@@ -50,19 +71,23 @@ impl Tail {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Source {
     /// The step's or app's name.
-    name: String,
+    pub(super) name: String,
     /// Its log's, below the log folder.
     log: String,
+    pub(super) step: bool,
 }
 
 impl Source {
     /// A child that this version cannot name logs beside the apps.
     pub(super) fn of(child: &str) -> Source {
         match child.parse::<ChildId>() {
-            Ok(child) => Source { name: child.name().to_owned(), log: child.log() },
+            Ok(child) => {
+                let step = matches!(child, ChildId::Step { .. });
+                Source { name: child.name().to_owned(), log: child.log(), step }
+            }
             Err(_) => {
                 let name: String = child.chars().filter(char::is_ascii_alphanumeric).collect();
-                Source { log: format!("apps/{name}"), name }
+                Source { log: format!("apps/{name}"), name, step: false }
             }
         }
     }
@@ -72,82 +97,110 @@ impl Output {
     /// Until the end of the output: the child and all who inherited its pipe have closed it.
     pub(super) async fn read(&self, source: Source, fd: OwnedFd, tail: Tail) {
         let Ok(mut pipe) = pipe::Receiver::from_owned_fd(fd) else { return };
-        let (mut buffer, mut line) = (vec![0; 16 * 1024], Vec::new());
-        let mut stop = self.stop.clone();
+        let (mut buffer, mut stop) = (vec![0; 16 * 1024], self.stop.clone());
+        let mut reader = Reader::new(self, source, tail);
         loop {
-            // Cancel-safe: what was not read is still in the pipe.
-            let read = tokio::select! {
-                read = pipe.read(&mut buffer) => read,
-                () = stop.wanted() => return self.cut(&source, &line),
-            };
-            let Ok(length @ 1..) = read else { break };
-            self.logs.append(&source.log, &buffer[..length]).await;
-            for byte in &buffer[..length] {
-                match byte {
-                    b'\n' => self.line(&source.name, &mut line, &tail),
-                    byte if line.len() < LONGEST_LINE => line.push(*byte),
-                    _ => {}
-                }
+            // Cancel-safe: what was not read is still in the pipe, and the pause begins anew with each read.
+            tokio::select! {
+                read = pipe.read(&mut buffer) => match read {
+                    Ok(length @ 1..) => reader.take(&buffer[..length]).await,
+                    _ => break,
+                },
+                () = sleep(QUIET), if reader.unshown => reader.pause().await,
+                () = stop.wanted() => break,
             }
         }
-        if !line.is_empty() {
-            self.line(&source.name, &mut line, &tail);
-        }
-    }
-
-    /// The rest of this line is for the next agent; whoever watches sees what there is of it.
-    fn cut(&self, source: &Source, line: &[u8]) {
-        if !line.is_empty() {
-            self.line(&source.name, &mut line.to_vec(), &Tail::default());
-        }
-    }
-
-    fn line(&self, name: &str, line: &mut Vec<u8>, tail: &Tail) {
-        let text = readable(line);
-        line.clear();
-        tail.set(&text);
-        let seq = SEQUENCE.fetch_add(1, Ordering::Relaxed);
-        // An error means that nobody watches.
-        let _ = self.lines.send(Arc::new(LogLine { seq, at: (self.now)().wall, of: name.to_owned(), text }));
+        // If another agent reads on, it begins a new line: nothing is lost and nothing is there twice.
+        reader.end().await;
     }
 }
 
-/// What a terminal would leave of the line: the text after the last carriage return, without escape sequences, other
-/// control characters escaped.
-fn readable(line: &[u8]) -> String {
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let shown = line.rsplit(|byte| *byte == b'\r').next().unwrap_or(line);
-    let text = String::from_utf8_lossy(shown);
-    let (mut plain, mut chars) = (String::with_capacity(text.len()), text.chars().peekable());
-    while let Some(c) = chars.next() {
-        match c {
-            '\u{1b}' if chars.peek() == Some(&'[') => {
-                chars.next();
-                while chars.next().is_some_and(|c| !('@'..='~').contains(&c)) {}
-            }
-            '\t' => plain.push('\t'),
-            c if is_obeyed(c) => plain.extend(c.escape_unicode()),
-            c => plain.push(c),
+/// One child's output on its way.
+struct Reader<'room> {
+    room: &'room Output,
+    source: Source,
+    tail: Tail,
+    cleaner: Cleaner,
+    aloud: Option<Aloud>,
+    /// The line so far, as far as it may become the last one.
+    line: String,
+    /// Something came since the last pause.
+    unshown: bool,
+    /// When something was shown last.
+    shown: Monotonic,
+}
+
+impl<'room> Reader<'room> {
+    fn new(room: &'room Output, source: Source, tail: Tail) -> Reader<'room> {
+        let Discretion { secrets, steps_aloud, apps_aloud } = &*room.discretion;
+        let aloud = if source.step { *steps_aloud } else { *apps_aloud };
+        let cleaner = Cleaner::new(secrets.clone());
+        let shown = (room.now)().monotonic;
+        let aloud = aloud.then(|| Aloud::new(&source));
+        Reader { room, source, tail, cleaner, aloud, line: String::new(), unshown: false, shown }
+    }
+
+    async fn take(&mut self, bytes: &[u8]) {
+        let mut pieces = self.cleaner.push(bytes);
+        if pieces.is_empty() && (self.room.now)().monotonic.since(self.shown) >= BUSY {
+            pieces.extend(self.cleaner.flush());
+        }
+        self.unshown = true;
+        self.show(pieces).await;
+    }
+
+    async fn pause(&mut self) {
+        let pieces = self.cleaner.flush();
+        self.unshown = false;
+        self.show(pieces.into_iter().collect()).await;
+        if let Some(aloud) = &mut self.aloud {
+            aloud.pause();
         }
     }
-    plain
+
+    async fn end(mut self) {
+        let pieces = self.cleaner.finish();
+        self.show(pieces).await;
+        if let Some(aloud) = &mut self.aloud {
+            aloud.pause();
+        }
+    }
+
+    async fn show(&mut self, pieces: Vec<Piece>) {
+        if pieces.is_empty() {
+            return;
+        }
+        let now = (self.room.now)();
+        self.shown = now.monotonic;
+        let mut log = String::new();
+        for piece in &pieces {
+            log.push_str(&piece.text);
+            log.extend(piece.ends.then_some('\n'));
+            self.tell(piece, now);
+        }
+        self.room.logs.append(&self.source.log, log.as_bytes()).await;
+    }
+
+    fn tell(&mut self, piece: &Piece, now: Now) {
+        if piece.begins {
+            self.line.clear();
+        }
+        let room = LONGEST_LAST.saturating_sub(self.line.chars().count());
+        self.line.extend(piece.text.chars().take(room));
+        self.tail.set(&self.line);
+        // The end alone of a line whose beginning was shown is no line.
+        if piece.begins || !piece.text.is_empty() {
+            let text = &piece.text[..piece.text.floor_char_boundary(LONGEST_LINE)];
+            if let Some(aloud) = &mut self.aloud {
+                aloud.say(text, now.monotonic);
+            }
+            let seq = SEQUENCE.fetch_add(1, Ordering::Relaxed);
+            let line = LogLine { seq, at: now.wall, of: self.source.name.clone(), text: text.to_owned() };
+            // An error means that nobody watches.
+            let _ = self.room.lines.send(Arc::new(line));
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_is_shown_as_a_terminal_would_leave_it_without_its_control_characters() {
-        for (line, shown) in [
-            (&b"plain"[..], "plain"),
-            (b"with a carriage return\r", "with a carriage return"),
-            (b" 10%\r 50%\r100%", "100%"),
-            (b"\x1b[1;31mred\x1b[0m", "red"),
-            (b"a\x07bell", "a\\u{7}bell"),
-            (b"\xff\xfe", "\u{fffd}\u{fffd}"),
-        ] {
-            assert_eq!(readable(line), shown);
-        }
-    }
-}
+mod tests;
