@@ -49,6 +49,9 @@ fn what_is_typed_is_understood_or_ends_with_2() {
         "schema openapi",
         "agent --init-fd 3",
         "step /tmp/x",
+        "record /home/alice",
+        "record --read -- /home/alice",
+        "repositories --within 500 -- /home/alice work/one",
     ] {
         assert!(typed(good).is_ok(), "{good}: {:?}", typed(good));
     }
@@ -88,7 +91,11 @@ fn help_is_no_mistake_and_hides_what_only_the_agent_calls() {
     for command in COMMANDS.split(' ') {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
     }
-    assert!(!help.contains("\n  step") && !help.contains("\n  agent"), "{help}");
+    assert!(
+        !["step", "record", "repositories"].iter().any(|hidden| help.contains(&format!("\n  {hidden}")))
+            && !help.contains("\n  agent"),
+        "{help}"
+    );
     let (run, _) = typed("run --help").unwrap_err();
     for argument in ["[DOCUMENT]", "[-- <COMMAND>...]", "--strict", "--recovery"] {
         assert!(run.contains(argument), "{argument}: {run}");

@@ -89,9 +89,9 @@ fn whatever_a_space_says_the_file_is_small() {
         let kept: usize = record.logs.values().map(|log| written(log)).sum();
         assert!((LOGS - 1000..=LOGS).contains(&kept), "{what:?}: {kept}");
         assert_eq!(record.events.last().map(|event| event.seq), Some(99));
-        let boots = ["a", "b", "c"].into_iter().fold(Boots::default(), |boots, boot| {
-            boots.with(Record { boot: boot.to_owned(), ..record.clone() })
-        });
+        let boots = ["a", "b", "c"]
+            .into_iter()
+            .fold(Boots::default(), |boots, boot| boots.with(Record { boot: boot.to_owned(), ..record.clone() }));
         let bytes = serde_json::to_vec(&boots).unwrap().len();
         assert!(bytes <= LARGEST, "{what:?}: {bytes}");
         assert!(boots.last().unwrap().logs == record.logs, "{what:?}: the newest has lost its logs");
