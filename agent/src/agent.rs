@@ -9,9 +9,12 @@ mod doors;
 mod effects;
 mod hall;
 mod identity;
+mod last_word;
 mod leftovers;
 mod place;
 mod prepare;
+#[expect(dead_code, reason = "until the hall asks for it")]
+mod record;
 mod requests;
 mod rooms;
 mod snapshot;
@@ -63,6 +66,8 @@ pub fn run(args: &AgentArgs) -> u8 {
     init.and_then(run).unwrap_or_else(|refusal| {
         // Nobody may read it any more.
         let _ = writeln!(std::io::stderr(), "space-agent: {refusal}");
+        // Another agent, if one follows, has a later word.
+        last_word::tell(&refusal.message);
         refusal.code
     })
 }

@@ -4,6 +4,7 @@ use super::doors::Doors;
 use super::effects::Workshop;
 use super::hall::{End, Hall, Inbox, Outbox, door};
 use super::place;
+use super::record;
 use super::snapshot::Snapshot;
 use super::{BOOT_FAILED, Refusal, refusal};
 use crate::cli::RunArgs;
@@ -130,6 +131,7 @@ async fn live(
         agent_uid: crate::sys::account::own().0,
         status: status_receiver.clone(),
         log_folder: place.logs.clone(),
+        errands: record::errands(&place),
     };
     rooms.open("control", |stop| control::run(control, control_sender, stop));
     let activity = activity::Config { apps: watched_receiver, ticks: ticks_receiver };

@@ -14,4 +14,5 @@ mod idle;
 mod jupyter;
 mod lifecycle;
 mod notebook;
+mod record;
 mod testers;
