@@ -12,9 +12,11 @@ mod effects;
 mod good;
 mod hall;
 mod identity;
+mod last_word;
 mod leftovers;
 mod place;
 mod prepare;
+mod record;
 mod reload;
 mod requests;
 mod rooms;
@@ -72,6 +74,8 @@ pub fn run(args: &AgentArgs) -> u8 {
     init.and_then(run).unwrap_or_else(|refusal| {
         // Nobody may read it any more.
         let _ = writeln!(std::io::stderr(), "space-agent: {refusal}");
+        // Another agent, if one follows, has a later word.
+        last_word::tell(&refusal.message);
         refusal.code
     })
 }

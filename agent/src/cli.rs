@@ -24,11 +24,13 @@ mod stop;
 mod wait;
 mod why;
 
+use crate::errand;
 use clap::{Args, Parser, Subcommand};
 use failure::Failure;
 use output::Output;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use run::{AgentArgs, LogFormat, RunArgs};
 
@@ -42,6 +44,8 @@ pub enum Parsed {
     Step {
         folder: PathBuf,
     },
+    /// By the agent only: what is to be done in the home with the user's rights.
+    Errand(errand::Call),
     Client(ClientCommand),
 }
 
@@ -63,6 +67,20 @@ enum Call {
     #[command(hide = true)]
     Step {
         folder: PathBuf,
+    },
+    #[command(hide = true)]
+    Record {
+        #[arg(long)]
+        read: bool,
+        home: PathBuf,
+    },
+    #[command(hide = true)]
+    Repositories {
+        /// Milliseconds
+        #[arg(long, default_value_t = 3000)]
+        within: u64,
+        home: PathBuf,
+        folders: Vec<PathBuf>,
     },
 }
 
@@ -110,6 +128,12 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Parsed, (String, u8
         Call::Run(args) => Parsed::Run(args.checked()?),
         Call::Agent(args) => Parsed::Agent(AgentArgs { run: args.run.checked()?, ..args }),
         Call::Step { folder } => Parsed::Step { folder },
+        Call::Record { read: true, home } => Parsed::Errand(errand::Call::ReadRecord { home }),
+        Call::Record { read: false, home } => Parsed::Errand(errand::Call::KeepRecord { home }),
+        Call::Repositories { within, home, folders } => {
+            let within = Duration::from_millis(within);
+            Parsed::Errand(errand::Call::Repositories { home, folders, within })
+        }
         Call::Client(command) => Parsed::Client(command),
     })
 }

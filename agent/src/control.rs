@@ -5,10 +5,12 @@
 //! ([`rights`]). Routes and the OpenAPI document come from the same handlers ([`routes`]).
 //!
 //! It stops when told: running answers get two seconds to go out, streams end by themselves. It never touches a path
-//! but the log folder, and that on blocking threads with a deadline ([`log`]): whatever hangs, status is answered.
+//! but the log folder, and that on blocking threads with a deadline ([`log`]); what is in the home is read by errand
+//! ([`boots`]). Whatever hangs, status is answered.
 
 pub mod api;
 mod ask;
+mod boots;
 mod extract;
 mod log;
 mod problem;
@@ -16,6 +18,7 @@ pub mod rights;
 mod routes;
 mod serve;
 
+use crate::errand::Errands;
 use crate::model::status::{LeaseStatus, Status};
 use crate::sys::stop::Stop;
 use rights::{Door, Owners};
@@ -42,6 +45,8 @@ pub struct Config {
     pub status: watch::Receiver<Arc<Status>>,
     /// Holds `<step or app>.log` and, once rotated, `<step or app>.log.1`.
     pub log_folder: PathBuf,
+    /// Reads the boot record in the home.
+    pub errands: Errands,
 }
 
 /// What somebody with the right to it wants from the hall. An answer that nobody waits for any more may be dropped.
@@ -128,7 +133,7 @@ impl std::error::Error for Error {
 
 /// Serves both sockets until told to stop.
 pub async fn run(config: Config, requests: mpsc::Sender<Request>, stop: Stop) -> Result<(), Error> {
-    let room = routes::Room::new(config.status, requests, config.log_folder, stop.clone());
+    let room = routes::Room::new(config.status, requests, config.log_folder, config.errands, stop.clone());
     let router = routes::router(room);
     let owners = Owners { user_uid: config.user_uid, agent_uid: config.agent_uid };
     let user = serve::Served::new(Door::User, config.user_socket, owners, router.clone())?;

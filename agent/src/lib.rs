@@ -8,6 +8,7 @@ pub mod agent;
 pub mod apps;
 pub mod cli;
 pub mod control;
+pub mod errand;
 pub mod init;
 pub mod model;
 pub mod process;

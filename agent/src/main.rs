@@ -4,7 +4,7 @@
 use space_agent::cli::{self, Parsed};
 use space_agent::init::{self, AgentCommand};
 use space_agent::sys::program;
-use space_agent::{agent, setup};
+use space_agent::{agent, errand, setup};
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -14,6 +14,7 @@ fn main() -> ExitCode {
         Ok(Parsed::Run(args)) => run(&args),
         Ok(Parsed::Agent(args)) => agent::run(&args),
         Ok(Parsed::Step { folder }) => setup::worker::main(&folder),
+        Ok(Parsed::Errand(call)) => errand::main(&call),
         Ok(Parsed::Client(command)) => cli::client(command),
         // Whoever asked may have closed its ear already: `… | head`.
         Err((message, 0)) => {

@@ -15,6 +15,7 @@ pub mod memory;
 pub mod news;
 pub mod now;
 pub mod reading;
+pub mod record;
 pub mod restart;
 pub mod route;
 pub mod secrets;

@@ -1,8 +1,11 @@
 //! How a space begins: it boots, unless somebody asked for recovery mode, or its platform started it again unasked after it
-//! had stopped for idleness. Pure: what was found out comes in.
+//! had stopped for idleness. Pure but for [`LastRun::of`].
 
+use super::place::Place;
+use super::record;
 use crate::cli::RunArgs;
 use crate::model::now::{Now, Timestamp, spoken};
+use crate::model::record::Kind;
 use crate::model::space::Beginning;
 use std::time::Duration;
 
@@ -17,6 +20,17 @@ pub(super) struct LastRun {
     pub(super) idle: bool,
     /// How it ended, for the status.
     pub(super) sentence: String,
+}
+
+impl LastRun {
+    /// As the boot record in the home has it. Blocks 2 s at most, if the home hangs.
+    pub(super) fn of(place: &Place) -> Option<LastRun> {
+        let boots = record::read(place)?;
+        let last = boots.last()?;
+        let idle = last.ended.as_ref().is_some_and(|ended| ended.kind == Kind::Idle);
+        let ended = last.ended.as_ref().map_or(last.seen, |ended| ended.at);
+        Some(LastRun { ended, idle, sentence: last.ending() })
+    }
 }
 
 /// What started this run, as far as it matters here.

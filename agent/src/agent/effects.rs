@@ -11,7 +11,7 @@ use crate::process::{Command, Farewell, Probe, Watch};
 use crate::setup;
 use crate::sys::errors::chain;
 use crate::sys::files::{self, on_path};
-use space_lifecycle::Space as Spec;
+use space_lifecycle::{Space as Spec, StepKind};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -116,6 +116,15 @@ impl Workshop {
         let clean = apps::recovery::clean_home(&self.place.recovery());
         let enters = |folder: &PathBuf| files::enterable_by(folder, &self.place.account);
         [folder, clean].into_iter().find(enters).unwrap_or_else(|| "/".into())
+    }
+
+    /// Where the git steps have put theirs.
+    pub(super) fn repositories(&self) -> Vec<PathBuf> {
+        let into = self.spec.steps.iter().filter_map(|step| match &step.kind {
+            StepKind::Git { into, .. } => Some(into.clone()),
+            _ => None,
+        });
+        into.collect()
     }
 
     pub(super) fn idle_command(&self, child: String, command: &[String]) -> Done {

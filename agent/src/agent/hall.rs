@@ -4,6 +4,7 @@ use super::effects::Workshop;
 use super::good;
 use super::leftovers;
 use super::place::Place;
+use super::record;
 use super::reload::Reread;
 use super::requests::Wish;
 use super::snapshot::Snapshot;
@@ -34,6 +35,8 @@ use tokio::task::JoinSet;
 const LONGEST_TICK: Duration = Duration::from_secs(15);
 /// What a look at the kernels takes, with a margin.
 const KERNELS_SEEN: Duration = Duration::from_secs(1);
+/// What a look at the repositories takes at most.
+const REPOSITORIES: Duration = Duration::from_secs(3);
 /// A blocking task that prepares a start or reads a result: longer means that a disk hangs.
 pub(super) const BLOCKING: Duration = Duration::from_secs(30);
 
@@ -74,6 +77,10 @@ pub(super) enum Done {
     LookedLongEnough,
     /// Somebody has their answer.
     Answered,
+    /// What the repositories hold that is not committed or not pushed.
+    Repositories(Vec<String>),
+    /// The boot record is written.
+    Recorded,
     /// The kernels were looked at since.
     Memory(MemoryNews),
     Reread(Reread),
@@ -111,6 +118,9 @@ pub(super) struct Hall {
     pub(super) end: Option<u8>,
     /// Of the stop that has begun.
     pub(super) deadline: Option<Monotonic>,
+    /// The boot record is being written; and has to be once more.
+    pub(super) recording: bool,
+    pub(super) record_due: bool,
     pub(super) stops: u32,
     /// Wishes that wait for a fresh look.
     pub(super) wishes: Vec<Wish>,
@@ -259,6 +269,14 @@ impl Hall {
             }
             Done::LookedLongEnough => self.decide_wishes(),
             Done::Answered => Ok(()),
+            Done::Repositories(found) => self.happen(Event::RepositoriesSeen(found)),
+            Done::Recorded => {
+                self.recording = false;
+                if std::mem::take(&mut self.record_due) {
+                    self.record();
+                }
+                Ok(())
+            }
             Done::Memory(news) => self.happen(Event::Memory(news)),
             Done::Reread(reread) => self.reread(reread),
             Done::Kept(None) => Ok(()),
@@ -322,6 +340,7 @@ impl Hall {
         self.save()?;
         self.publish(now);
         self.announce(&before);
+        self.record_turns(&before);
         self.keep_document(&before);
         for effect in effects {
             self.act(effect);
@@ -330,6 +349,38 @@ impl Hall {
             self.pending.push_back(Command::Stored { child });
         }
         Ok(())
+    }
+
+    fn look_at_repositories(&mut self) {
+        let (place, folders) = (self.place.clone(), self.workshop.repositories());
+        let within = REPOSITORIES.min(self.space.spec.stop.deadline / 5);
+        let look = tokio::task::spawn_blocking(move || record::look(&place, &folders, within));
+        self.tasks.spawn(async move { Done::Repositories(look.await.unwrap_or_default()) });
+    }
+
+    /// What is known of this run is kept in the home whenever it has turned to something else: a run that is killed has
+    /// its record too. The last one is written when all is over.
+    fn record_turns(&mut self, before: &Status) {
+        let status = self.outbox.status.borrow().clone();
+        let turned = (before.phase, before.mode) != (status.phase, status.mode);
+        if turned && self.space.up() {
+            self.record();
+        }
+    }
+
+    /// One at a time.
+    pub(super) fn record(&mut self) {
+        if std::mem::replace(&mut self.recording, true) {
+            self.record_due = true;
+            return;
+        }
+        let (place, status, now) = (self.place.clone(), self.outbox.status.borrow().clone(), clock::now().wall);
+        let written = tokio::task::spawn_blocking(move || record::keep(&place, &status, now, None));
+        self.tasks.spawn(async move {
+            // Whatever has become of it was told.
+            let _ = written.await;
+            Done::Recorded
+        });
     }
 
     /// init ends what is left at the deadline, should this agent hang until then.
@@ -380,8 +431,7 @@ impl Hall {
                 let farewell = workshop.farewell(app, recovery);
                 self.pending.push_back(Command::End { child, grace, farewell });
             }
-            // TODO(spine)
-            Effect::LookAtRepositories => {}
+            Effect::LookAtRepositories => self.look_at_repositories(),
             Effect::EndChild { child, grace } => {
                 self.pending.push_back(Command::End { child, grace, farewell: None });
             }

@@ -2,7 +2,7 @@
 //!
 //! Everything that can be refused is refused here, before anything has happened in the home.
 
-use super::beginning::{Surroundings, beginning, surroundings};
+use super::beginning::{LastRun, Surroundings, beginning, surroundings};
 use super::document::{self, Document};
 use super::doors::{self, Doors};
 use super::place::{self, Place};
@@ -46,8 +46,8 @@ pub(super) fn resume(snapshot: Snapshot, attached: &mut Attached) -> Result<(Sna
 /// What was found out before anything is done.
 struct Plan {
     document: Document,
-    strict: bool,
-    beginning: Beginning,
+    args: RunArgs,
+    surroundings: Surroundings,
     home: PathBuf,
     account: Account,
     name: String,
@@ -69,16 +69,11 @@ impl Plan {
         let name = space_name(args, spec, &home);
         document.warnings.extend(warning);
         let run = run_folder(&name, own_uid)?;
-        let beginning = match &document.trouble {
-            Some(trouble) => trouble.beginning(),
-            // TODO(spine): how the run before this one ended.
-            None => beginning(args, &env, None, &clock::now(), surroundings),
-        };
-        Ok(Plan { document, strict: args.strict, beginning, home, account, name, run, own_uid })
+        Ok(Plan { document, args: args.clone(), surroundings, home, account, name, run, own_uid })
     }
 
     /// Opens the front door first: it answers from then on.
-    fn begin(mut self, attached: &mut Attached) -> Result<(Snapshot, Doors), Refusal> {
+    fn begin(self, attached: &mut Attached) -> Result<(Snapshot, Doors), Refusal> {
         let mut spec = self.document.spec;
         let restart = &spec.agent.restart;
         process::set_policy(&attached.socket, restart.max, restart.within)
@@ -89,13 +84,12 @@ impl Plan {
             refusal(refused.code, trouble.fold(refused.message, |message, trouble| message + &trouble))
         })?;
         spec.front_door.listen = front.local_addr().unwrap_or(spec.front_door.listen);
-        if self.document.trouble.is_none()
-            && let Err(why) = usable_home(&self.home, &self.account)
-        {
-            if self.strict {
-                return Err(failed(why));
-            }
-            self.beginning = Beginning::Recovery(why);
+        let usable = match self.document.trouble {
+            None => usable_home(&self.home, &self.account),
+            Some(_) => Ok(()),
+        };
+        if let (true, Err(why)) = (self.args.strict, &usable) {
+            return Err(failed(why));
         }
         let place = Place {
             logs: place::log_folder(&self.run, &self.name, self.own_uid),
@@ -105,6 +99,12 @@ impl Plan {
             run: self.run,
             home: self.home,
             account: self.account,
+        };
+        let last = LastRun::of(&place);
+        let beginning = match (&self.document.trouble, usable) {
+            (Some(trouble), _) => trouble.beginning(),
+            (None, Err(why)) => Beginning::Recovery(why),
+            (None, Ok(())) => beginning(&self.args, &env, last.as_ref(), &clock::now(), self.surroundings),
         };
         let boot = keys::new_id(12);
         leftovers::end_earlier(&place, &boot);
@@ -118,13 +118,13 @@ impl Plan {
             listen: spec.front_door.listen,
             name: self.name,
             boot,
-            strict: self.strict,
+            strict: self.args.strict,
             isolation: Isolation::of(self.own_uid, place.account.uid, sudo(&spec)),
-            last_run: None,
+            last_run: last.map(|last| last.sentence),
         };
         let (app_facts, now) = (app_facts(&spec, &place), clock::now());
         let mut space = Space::new(spec, facts, app_facts, now);
-        space.begin(self.beginning, now);
+        space.begin(beginning, now);
         for warning in self.document.trouble.map_or(self.document.warnings, |trouble| trouble.mistakes) {
             space.warn(warning);
         }

@@ -3,9 +3,9 @@
 use super::doors::Doors;
 use super::effects::Workshop;
 use super::hall::{End, Hall, Inbox, Outbox, door};
-use super::place;
 use super::snapshot::Snapshot;
 use super::{BOOT_FAILED, Refusal, refusal};
+use super::{last_word, place, record};
 use crate::cli::RunArgs;
 use crate::model::log::LogLine;
 use crate::model::secrets::Secrets;
@@ -61,14 +61,18 @@ pub(super) fn run(
     };
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let place = snapshot.place.clone();
-    let end = runtime.block_on(live(args, snapshot, doors, memory, attached, logs, resumed));
+    let left = runtime.block_on(live(args, snapshot, doors, memory, attached, logs, resumed));
     // A blocking thread that hangs on a disk must not hold the end.
     runtime.shutdown_timeout(Duration::from_millis(100));
     if !log_writer.finish(DRAIN) {
         tracing::warn!(folder = %place.logs.display(), "the disk did not take the last output in time");
     }
-    match end? {
+    let Left { end, status } = left?;
+    match end {
         End::Space(code) => {
+            // With the ends of the logs, which are all there now.
+            record::keep(&place, &status, clock::now().wall, Some(code));
+            last_word::tell(&format!("{} (exit code {code})\n", status.sentence));
             place.clean();
             Ok(Ok(code))
         }
@@ -81,6 +85,12 @@ pub(super) fn run(
     }
 }
 
+/// How it was left.
+struct Left {
+    end: End,
+    status: Arc<Status>,
+}
+
 async fn live(
     args: &RunArgs,
     snapshot: Snapshot,
@@ -89,7 +99,7 @@ async fn live(
     attached: Attached,
     logs: Logs,
     resumed: bool,
-) -> io::Result<End> {
+) -> io::Result<Left> {
     let now = clock::now();
     let Snapshot { space, place, stops, .. } = snapshot;
     let workshop = Workshop::new(space.spec.clone(), place.clone(), &space.facts.boot);
@@ -133,6 +143,7 @@ async fn live(
         agent_uid: crate::sys::account::own().0,
         status: status_receiver.clone(),
         log_folder: place.logs.clone(),
+        errands: record::errands(&place),
     };
     rooms.open("control", |stop| control::run(control, control_sender, stop));
     let activity = activity::Config { apps: watched_receiver, ticks: ticks_receiver };
@@ -153,13 +164,18 @@ async fn live(
         unstored: Vec::new(),
         end: None,
         deadline: None,
+        recording: false,
+        record_due: false,
     };
     match &known {
         Some(known) => {
             let (starts, taken_up) = (attached.starts, known.len());
             tracing::warn!(starts, "the agent was started again and goes on; it took up {taken_up} processes");
         }
-        None => greet(args, &hall),
+        None => {
+            greet(args, &hall);
+            hall.record();
+        }
     }
     let inbox = Inbox { news, readings, control: control_receiver, proxy: proxy_receiver, broken };
     let end = hall.run(inbox, known, attached.stops_asked).await;
@@ -167,7 +183,7 @@ async fn live(
 }
 
 /// Lets pages and followers of logs take in the last word, ends what init cannot, and drains the rooms.
-async fn leave(end: io::Result<End>, mut hall: Hall, rooms: Rooms) -> io::Result<End> {
+async fn leave(end: io::Result<End>, mut hall: Hall, rooms: Rooms) -> io::Result<Left> {
     let end = match end {
         // Whatever was noticed first, this is the reason.
         Err(_) if hall.init_is_gone() => End::InitGone,
@@ -187,7 +203,8 @@ async fn leave(end: io::Result<End>, mut hall: Hall, rooms: Rooms) -> io::Result
     };
     hall.tasks.shutdown().await;
     rooms.drain(drain).await;
-    Ok(end)
+    let status = hall.outbox.status.borrow().clone();
+    Ok(Left { end, status })
 }
 
 /// Says where the space is, at once: the page shows the boot.

@@ -46,6 +46,11 @@ impl Failure {
         Failure { answered: Some(status), ..Failure::new(code, message) }
     }
 
+    /// Nobody was there to answer.
+    pub(super) fn nobody(&self) -> bool {
+        self.code == NO_AGENT && self.answered.is_none()
+    }
+
     /// Whoever reads our output has gone (`| head`): nothing is wrong.
     pub(super) fn not_read() -> Failure {
         Failure::new(0, "")

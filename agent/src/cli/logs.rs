@@ -4,6 +4,7 @@ use super::client::{Agent, Lines};
 use super::failure::Failure;
 use super::output::{Output, Tone};
 use super::{Surroundings, Target, find};
+use crate::model::record::Record;
 use crate::model::status::Status;
 use clap::Args;
 use tokio::sync::mpsc;
@@ -20,6 +21,10 @@ pub struct LogsArgs {
     /// Only the last N lines (of each)
     #[arg(long, short = 'n', value_name = "N")]
     tail: Option<u32>,
+    /// Of an earlier run, as far as it is kept: -1 is the last one
+    #[arg(long, value_name = "N", allow_negative_numbers = true, conflicts_with = "follow")]
+    #[arg(value_parser = clap::value_parser!(i32).range(-3..=-1))]
+    boot: Option<i32>,
     #[command(flatten)]
     target: Target,
 }
@@ -32,8 +37,10 @@ struct Source {
 
 pub(super) async fn logs(args: &LogsArgs, surroundings: &Surroundings<'_>, output: &mut Output) -> Result<u8, Failure> {
     let agent = find::agent(&args.target, surroundings).await?;
-    let status: Status = agent.get("/v1/status").await?;
-    let sources = sources(&status, args);
+    let sources = match args.boot {
+        Some(back) => earlier_sources(&agent.get::<Vec<Record>>("/v1/boots").await?, back, args)?,
+        None => sources(&agent.get("/v1/status").await?, args),
+    };
     match &args.name {
         Some(name) => {
             let source = sources.iter().find(|source| source.name == *name).ok_or_else(|| unknown(name, &sources))?;
@@ -46,11 +53,27 @@ pub(super) async fn logs(args: &LogsArgs, surroundings: &Surroundings<'_>, outpu
 }
 
 fn sources(status: &Status, args: &LogsArgs) -> Vec<Source> {
-    let tail = args.tail.map(|lines| format!("&tail={lines}")).unwrap_or_default();
-    let path = |kind: &str, name: &str| format!("/v1/{kind}/{name}/log?follow={}{tail}", args.follow);
-    let steps = status.steps.iter().map(|step| Source { name: step.name.clone(), path: path("steps", &step.name) });
-    let apps = status.apps.iter().map(|app| Source { name: app.name.clone(), path: path("apps", &app.name) });
+    let steps = status.steps.iter().map(|step| source("steps", &step.name, args));
+    let apps = status.apps.iter().map(|app| source("apps", &app.name, args));
     steps.chain(apps).collect()
+}
+
+/// Of the run that was `back` before this one.
+fn earlier_sources(records: &[Record], back: i32, args: &LogsArgs) -> Result<Vec<Source>, Failure> {
+    let record = back.checked_add(1).and_then(|back| records.get(usize::try_from(-back).ok()?));
+    let record = record.ok_or_else(|| {
+        Failure::failed(format!("nothing is known of the run {back} of this space; {} are kept", records.len()))
+    })?;
+    let steps = record.steps.iter().map(|step| source("steps", &step.name, args));
+    let apps = record.apps.iter().map(|app| source("apps", &app.name, args));
+    Ok(steps.chain(apps).collect())
+}
+
+fn source(kind: &str, name: &str, args: &LogsArgs) -> Source {
+    let tail = args.tail.map(|lines| format!("&tail={lines}")).unwrap_or_default();
+    let boot = args.boot.map(|back| format!("&boot={back}")).unwrap_or_default();
+    let path = format!("/v1/{kind}/{name}/log?follow={}{tail}{boot}", args.follow);
+    Source { name: name.to_owned(), path }
 }
 
 fn unknown(name: &str, sources: &[Source]) -> Failure {

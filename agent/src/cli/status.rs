@@ -1,5 +1,6 @@
-//! `status`: what the space is doing and why, once or at every change.
+//! `status`: what the space is doing and why, once or at every change; or how the run before ended.
 
+mod last;
 mod render;
 
 use super::client::{Agent, Lines};
@@ -9,6 +10,7 @@ use super::{Surroundings, Target, find};
 use crate::model::status::Status;
 use crate::sys::clock;
 use clap::Args;
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::interval;
 
@@ -28,6 +30,12 @@ pub struct StatusArgs {
     /// Again at each change, until the space stops
     #[arg(long, short)]
     watch: bool,
+    /// Instead, how the run before ended, when and why
+    #[arg(long, conflicts_with = "watch")]
+    last: bool,
+    /// The home of a space that does not run [default: ./home]
+    #[arg(long, value_name = "DIR", requires = "last")]
+    home: Option<PathBuf>,
     #[command(flatten)]
     target: Target,
 }
@@ -37,6 +45,9 @@ pub(super) async fn status(
     surroundings: &Surroundings<'_>,
     output: &mut Output,
 ) -> Result<u8, Failure> {
+    if args.last {
+        return last::last(args, surroundings, output).await;
+    }
     let agent = find::agent(&args.target, surroundings).await?;
     if args.watch {
         return watch(&agent, args.json, output).await;

@@ -28,10 +28,14 @@ fn what_is_typed_is_understood_or_ends_with_2() {
         "check --json a.yaml",
         "status",
         "status --json --watch --space lab",
+        "status --last",
+        "status --last --json --home /home/alice",
         "why",
         "logs",
         "logs deps --follow --tail 20",
         "logs -f -n 0",
+        "logs deps --boot -1",
+        "logs --boot=-2 -n 5",
         "keep 90s",
         "keep 2h --reason night",
         "keep --reason x -- python train.py --epochs 3",
@@ -49,6 +53,9 @@ fn what_is_typed_is_understood_or_ends_with_2() {
         "schema openapi",
         "agent --init-fd 3",
         "step /tmp/x",
+        "record /home/alice",
+        "record --read -- /home/alice",
+        "repositories --within 500 -- /home/alice work/one",
     ] {
         assert!(typed(good).is_ok(), "{good}: {:?}", typed(good));
     }
@@ -64,6 +71,10 @@ fn what_is_typed_is_understood_or_ends_with_2() {
         ("run --space ../x", "a space's name"),
         ("status --space Lab", "a space's name"),
         ("logs --tail some", "--tail"),
+        ("logs --boot 1", "-3..=-1"),
+        ("logs --boot -1 --follow", "cannot be used with"),
+        ("status --last --watch", "cannot be used with"),
+        ("status --home x", "--last"),
         ("keep", "required"),
         ("keep soon", "90s, 5m or 2h"),
         ("keep 0s", "keeps nothing awake"),
@@ -88,7 +99,11 @@ fn help_is_no_mistake_and_hides_what_only_the_agent_calls() {
     for command in COMMANDS.split(' ') {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
     }
-    assert!(!help.contains("\n  step") && !help.contains("\n  agent"), "{help}");
+    assert!(
+        !["step", "record", "repositories"].iter().any(|hidden| help.contains(&format!("\n  {hidden}")))
+            && !help.contains("\n  agent"),
+        "{help}"
+    );
     let (run, _) = typed("run --help").unwrap_err();
     for argument in ["[DOCUMENT]", "[-- <COMMAND>...]", "--strict", "--recovery"] {
         assert!(run.contains(argument), "{argument}: {run}");

@@ -44,6 +44,8 @@ pub struct LogQuery {
     pub follow: bool,
     /// Only the last lines.
     pub tail: Option<u32>,
+    /// Of an earlier run, as far as it is kept: -1 is the last one. Not with `follow`.
+    pub boot: Option<i32>,
 }
 
 /// Keep the space awake for a time.

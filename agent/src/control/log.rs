@@ -12,6 +12,7 @@ use crate::sys::stop::Stop;
 use axum::body::{Body, Bytes};
 use cursor::Cursor;
 use futures_util::stream;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -61,13 +62,33 @@ impl Logs {
     }
 }
 
+impl fmt::Display for Of {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Of::Step(name) => write!(f, "step {name}"),
+            Of::App(name) => write!(f, "app {name}"),
+        }
+    }
+}
+
 impl Of {
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Of::Step(name) | Of::App(name) => name,
+        }
+    }
+
+    /// In the boot record.
+    pub(super) fn key(&self) -> String {
+        match self {
+            Of::Step(name) => format!("steps/{name}"),
+            Of::App(name) => format!("apps/{name}"),
+        }
+    }
+
     /// Within the log folder. A step and an app may have the same name.
     fn file(&self) -> PathBuf {
-        match self {
-            Of::Step(name) => Path::new("steps").join(format!("{name}.log")),
-            Of::App(name) => Path::new("apps").join(format!("{name}.log")),
-        }
+        PathBuf::from(format!("{}.log", self.key()))
     }
 
     /// True when no more output can come.
@@ -128,7 +149,7 @@ impl Reader {
 }
 
 /// Runs `read` on a blocking thread. The permit stays with the thread, so that stuck reads are counted too.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     permits: &Arc<Semaphore>,
     read: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {

@@ -5,11 +5,14 @@ use super::api::{
     StopRequest,
 };
 use super::ask::ask;
+use super::boots::Boots;
 use super::extract::{Caller, Document, Name, Params};
 use super::log::{Follow, Logs, Of};
 use super::problem::Problem;
 use super::rights::Right;
 use super::{Request, api};
+use crate::errand::Errands;
+use crate::model::record::Record;
 use crate::model::status::{ActivityStatus, AppStatus, LeaseStatus, Status, StepStatus};
 use crate::sys::stop::Stop;
 use axum::Json;
@@ -36,6 +39,7 @@ pub(super) struct Room {
     status: watch::Receiver<Arc<Status>>,
     requests: mpsc::Sender<Request>,
     logs: Logs,
+    boots: Boots,
     stop: Stop,
 }
 
@@ -44,18 +48,27 @@ impl Room {
         status: watch::Receiver<Arc<Status>>,
         requests: mpsc::Sender<Request>,
         log_folder: PathBuf,
+        errands: Errands,
         stop: Stop,
     ) -> Arc<Room> {
-        Arc::new(Room { status, requests, logs: Logs::new(log_folder), stop })
+        Arc::new(Room { status, requests, logs: Logs::new(log_folder), boots: Boots::new(errands), stop })
     }
 
     fn status(&self) -> Arc<Status> {
         self.status.borrow().clone()
     }
 
-    async fn log(&self, of: Of, query: LogQuery) -> Result<Response, Problem> {
-        let follow = query.follow.then(|| Follow { status: self.status.clone(), stop: self.stop.clone() });
-        let body = self.logs.body(of, query.tail, follow).await?;
+    /// `there`: what this run has.
+    async fn log(&self, of: Of, there: &[&str], query: LogQuery) -> Result<Response, Problem> {
+        let body = match query.boot {
+            Some(_) if query.follow => return Err(Problem::bad_request("an earlier run says nothing more: no follow")),
+            Some(back) => Body::from(self.boots.log(&self.status().boot, back, &of, query.tail).await?),
+            None => {
+                known(&of, there)?;
+                let follow = query.follow.then(|| Follow { status: self.status.clone(), stop: self.stop.clone() });
+                self.logs.body(of, query.tail, follow).await?
+            }
+        };
         Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response())
     }
 }
@@ -84,6 +97,7 @@ fn documented() -> OpenApiRouter<Arc<Room>> {
         .routes(routes!(apps))
         .routes(routes!(app_log))
         .routes(routes!(restart_app))
+        .routes(routes!(boots))
         .routes(routes!(leases, take_lease))
         .routes(routes!(end_lease))
         .routes(routes!(start))
@@ -202,8 +216,7 @@ async fn step_log(
     caller.allow(Right::Read)?;
     let status = room.status();
     let names: Vec<&str> = status.steps.iter().map(|step| step.name.as_str()).collect();
-    known("step", &name, &names)?;
-    room.log(Of::Step(name), query).await
+    room.log(Of::Step(name), &names, query).await
 }
 
 /// The apps behind the front door.
@@ -231,8 +244,7 @@ async fn app_log(
     caller.allow(Right::Read)?;
     let status = room.status();
     let names: Vec<&str> = status.apps.iter().map(|app| app.name.as_str()).collect();
-    known("app", &name, &names)?;
-    room.log(Of::App(name), query).await
+    room.log(Of::App(name), &names, query).await
 }
 
 /// End an app and start it anew. The answer comes before its end. In recovery mode the first app is the one that runs
@@ -255,18 +267,33 @@ async fn restart_app(
     caller.allow(Right::Restart)?;
     let status = room.status();
     let names: Vec<&str> = status.apps.iter().map(|app| app.name.as_str()).collect();
-    known("app", &app, &names)?;
+    known(&Of::App(app.clone()), &names)?;
     let by = caller.name();
     ask(&room.requests, |reply| Request::Restart { app, force, by, reply }).await?;
     Ok(StatusCode::ACCEPTED)
 }
 
-fn known(what: &str, name: &str, names: &[&str]) -> Result<(), Problem> {
-    if names.contains(&name) {
+fn known(of: &Of, names: &[&str]) -> Result<(), Problem> {
+    if names.contains(&of.name()) {
         return Ok(());
     }
     let there = if names.is_empty() { "has none".to_owned() } else { format!("has {}", names.join(", ")) };
-    Err(Problem::not_found(format!("no {what} {name}: this space {there}")))
+    Err(Problem::not_found(format!("no {of}: this space {there}")))
+}
+
+/// The runs before this one, as far as they are kept: how they ended, their steps, apps and events. Without their logs,
+/// which the routes of logs have.
+#[utoipa::path(get, path = "/v1/boots", tag = "space", responses(
+    (status = 200, description = "The newest first", body = Vec<Record>),
+    (status = "default", description = "Why not", body = ProblemDocument, content_type = "application/problem+json"),
+))]
+async fn boots(State(room): State<Arc<Room>>, caller: Caller) -> Answer<Json<Vec<Record>>> {
+    caller.allow(Right::Read)?;
+    let mut records = room.boots.before(&room.status().boot).await?;
+    for record in &mut records {
+        record.logs.clear();
+    }
+    Ok(Json(records))
 }
 
 /// Who keeps the space awake, why and until when.

@@ -43,6 +43,7 @@ impl Live {
             agent_uid,
             status: receiver,
             log_folder: folder.clone(),
+            errands: errands(&folder),
         };
         let room = tokio::spawn(run(config, requests, stop));
         Live { folder, status, switch, room, _hall: tokio::spawn(hall(inbox)) }
@@ -76,6 +77,19 @@ impl Live {
         let path = self.folder.join(format!("{name}.log"));
         fs::File::options().create(true).append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
     }
+}
+
+/// Done by a program that prints the file `boots` of the folder.
+fn errands(folder: &Path) -> Errands {
+    use std::os::unix::fs::PermissionsExt;
+    let binary = folder.join("errand");
+    if folder.is_dir() {
+        fs::write(&binary, "#!/bin/sh\nexec cat \"$4/boots\"\n").unwrap();
+        fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let (uid, gid) = crate::sys::account::own();
+    let account = crate::sys::account::by_uid(uid, Some(gid)).unwrap();
+    Errands { binary, account, home: folder.to_owned() }
 }
 
 impl Drop for Live {
@@ -289,6 +303,7 @@ async fn every_route_is_in_the_document_and_every_documented_route_is_served() {
         "GET /v1/activity",
         "GET /v1/apps",
         "GET /v1/apps/deps/log",
+        "GET /v1/boots",
         "GET /v1/leases",
         "GET /v1/openapi.json",
         "GET /v1/status",
@@ -319,7 +334,13 @@ async fn no_route_answers_to_a_caller_without_a_role() {
     let (_status, receiver) = watch::channel(Arc::new(status()));
     let (requests, _inbox) = mpsc::channel(1);
     let (_switch, stop) = stop();
-    let router = routes::router(routes::Room::new(receiver, requests, PathBuf::from("/nonexistent"), stop));
+    let router = routes::router(routes::Room::new(
+        receiver,
+        requests,
+        PathBuf::from("/nonexistent"),
+        errands(Path::new("/nonexistent")),
+        stop,
+    ));
     let service = hyper_util::service::TowerToHyperService::new(router);
     let nowhere = [(Method::GET, "/v1/nothing".to_owned()), (Method::PUT, "/v1/status".to_owned())];
     for (method, path) in operations().into_iter().chain(nowhere) {
@@ -410,6 +431,43 @@ async fn a_log_is_told_whole_or_from_its_last_lines() {
     let (code, problem) = live.get("/v1/apps/default/log").await;
     assert_eq!(code, 503);
     assert!(problem["detail"].as_str().unwrap().ends_with("default.log: not a plain file"), "{problem}");
+}
+
+#[tokio::test]
+async fn earlier_runs_are_told_with_their_logs_as_far_as_they_are_kept() {
+    let live = Live::new("boots");
+    let (code, problem) = live.get("/v1/boots").await;
+    assert!(code == 503 && problem["detail"].as_str().unwrap().starts_with("cannot read the boot record"), "{problem}");
+    let this = status().boot;
+    let record = |boot: &str, log: &str| {
+        json!({
+            "boot": boot, "steps": [{"name": "deps"}, {"name": "silent"}], "logs": {"steps/deps": log}
+        })
+    };
+    let boots = json!([record("a", "a1\na2\n"), record("b", "b1\nb2\n"), record(&this, "now\n")]);
+    fs::write(live.folder.join("boots"), boots.to_string()).unwrap();
+    let (_, known) = live.get("/v1/boots").await;
+    assert_eq!((&known[0]["boot"], &known[1]["boot"], &known[2]), (&json!("b"), &json!("a"), &Value::Null));
+    assert_eq!(known[0]["logs"], json!({}));
+    for (path, expected) in [
+        ("steps/deps/log?boot=-1", Ok("b1\nb2\n")),
+        ("steps/deps/log?boot=-1&tail=1", Ok("b2\n")),
+        ("steps/deps/log?boot=-2", Ok("a1\na2\n")),
+        ("steps/silent/log?boot=-1", Ok("")),
+        ("steps/deps/log?boot=-3", Err((404, "nothing is known of the run -3; 2 are kept"))),
+        ("apps/deps/log?boot=-1", Err((404, "the run that began at 1970-01-01 00:00 UTC had no app deps"))),
+        ("steps/deps/log?boot=0", Err((400, "boot: -1 is the run before this one, -2 the one before that"))),
+        ("steps/deps/log?boot=-2147483648", Err((404, "nothing is known of the run -2147483648; 2 are kept"))),
+        ("steps/deps/log?boot=-1&follow=true", Err((400, "an earlier run says nothing more: no follow"))),
+    ] {
+        let (code, body) = live.get(&format!("/v1/{path}")).await;
+        let answer = if code == 200 {
+            Ok(body.as_str().unwrap())
+        } else {
+            Err((code.as_u16(), body["detail"].as_str().unwrap()))
+        };
+        assert_eq!(answer, expected, "{path}");
+    }
 }
 
 #[tokio::test]

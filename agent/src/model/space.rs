@@ -30,6 +30,7 @@ use std::time::Duration;
 
 pub use detour::{Beginning, Turn};
 pub use ending::{FAILED_SHOWN, Stage};
+pub use idling::NOTHING_HAS_RUN;
 
 /// How long beyond its end the use of a link is remembered, in milliseconds: the front door allows for clocks that
 /// differ by less.

@@ -18,6 +18,7 @@ mod init;
 mod jupyter;
 mod lifecycle;
 mod notebook;
+mod record;
 mod recovery;
 mod secrets;
 mod start_failures;

@@ -10,6 +10,9 @@ use crate::model::status::Mode;
 use space_lifecycle::Action;
 use std::time::Duration;
 
+/// How the reason of a stop for idleness begins, and no other.
+pub const NOTHING_HAS_RUN: &str = "nothing has run in it";
+
 /// How long to wait between looks when the space would stop but a source has not been looked at since.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -53,7 +56,7 @@ impl Space {
         match &self.spec.idle.action {
             Action::Exit => {
                 let for_how_long = spoken(self.spec.idle.shutdown.unwrap_or_default());
-                self.stop(format!("nothing has run in it for {for_how_long}"), self.idle_code(), now, effects);
+                self.stop(format!("{NOTHING_HAS_RUN} for {for_how_long}"), self.idle_code(), now, effects);
             }
             Action::Command(_) => {
                 self.idle_commands += 1;
