@@ -5,13 +5,17 @@
 //! are carried out, so that an agent that is killed at any moment is followed by one that resumes: it finds in init's
 //! hands whatever it had started, and asks again for what init does not know.
 
+mod beginning;
+mod document;
 mod doors;
 mod effects;
+mod good;
 mod hall;
 mod identity;
 mod leftovers;
 mod place;
 mod prepare;
+mod reload;
 mod requests;
 mod rooms;
 mod snapshot;

@@ -6,8 +6,9 @@
 
 mod command;
 mod jupyterlab;
+pub mod recovery;
 
-use crate::model::child::{Account, ChildSpec};
+use crate::model::child::{Account, ChildLimits, ChildSpec};
 use crate::model::route::Upstream;
 use crate::sys::{account, files, keys};
 use space_lifecycle::{App, AppKind};
@@ -36,6 +37,8 @@ pub struct Place {
     pub base_env: BTreeMap<String, String>,
     /// Where the caller has put [`config_files`], readable by the account.
     pub config_folder: PathBuf,
+    /// Where the caller makes the clean home of recovery mode, see [`recovery`].
+    pub recovery: PathBuf,
 }
 
 /// An app in its place.
@@ -115,6 +118,15 @@ pub fn definition(app: &App, place: &Place) -> Definition {
     }
 }
 
+/// What `app` is in recovery mode.
+pub fn recovery_definition(app: &App, place: &Place) -> Definition {
+    let normal = definition(app, place);
+    match &app.kind {
+        AppKind::Jupyterlab(kind) => recovery::jupyterlab(normal, kind, place),
+        AppKind::Command(_) => recovery::command(normal, place),
+    }
+}
+
 /// The first of the program's places that holds a file which the app's account can execute. Blocks for a few `stat`s.
 pub fn find_program(definition: &Definition) -> Result<PathBuf, Error> {
     // An agent that is root sees programs that the account can't reach, and would take them before those that it can.
@@ -133,7 +145,16 @@ pub fn find_program(definition: &Definition) -> Result<PathBuf, Error> {
 
 pub fn into_spec(definition: Definition, program: PathBuf) -> ChildSpec {
     let Definition { args, env, folder, account, .. } = definition;
-    ChildSpec { program, args, env, folder, account, may_gain_privileges: false }
+    ChildSpec {
+        program,
+        args,
+        env,
+        folder,
+        account,
+        may_gain_privileges: false,
+        oom_score_adj: None,
+        limits: ChildLimits::default(),
+    }
 }
 
 /// The app's own socket in the run folder.

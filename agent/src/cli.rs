@@ -2,20 +2,26 @@
 //! here ([`client()`]), one file each. `run` is init's, who passes its arguments on to the agent.
 //!
 //! Exit codes: 0 done, 1 refused or failed, 2 wrong command line, 69 no agent answers, 77 not permitted; `check` 0 or
-//! 78; `keep -- COMMAND` ends as the command does.
+//! 78; `doctor` 1 if something is wrong; `keep -- COMMAND` ends as the command does.
 
 mod check;
 mod client;
+mod confirm;
+mod doctor;
+mod events;
 mod failure;
 mod find;
 mod keep;
 mod logs;
 mod output;
+mod restart;
 mod run;
 mod schema;
 mod sign_in;
+mod start;
 mod status;
 mod stop;
+mod wait;
 mod why;
 
 use clap::{Args, Parser, Subcommand};
@@ -66,9 +72,13 @@ pub enum ClientCommand {
     Check(check::CheckArgs),
     Status(status::StatusArgs),
     Why(why::WhyArgs),
+    Events(events::EventsArgs),
     Logs(logs::LogsArgs),
     Keep(keep::KeepArgs),
+    Restart(restart::RestartArgs),
+    Start(start::StartArgs),
     Stop(stop::StopArgs),
+    Doctor(doctor::DoctorArgs),
     SignIn(sign_in::SignInArgs),
     Schema(schema::SchemaArgs),
 }
@@ -129,9 +139,13 @@ async fn carry_out(
         ClientCommand::Check(args) => check::check(&args, output),
         ClientCommand::Status(args) => status::status(&args, surroundings, output).await,
         ClientCommand::Why(args) => why::why(&args, surroundings, output).await,
+        ClientCommand::Events(args) => events::events(&args, surroundings, output).await,
         ClientCommand::Logs(args) => logs::logs(&args, surroundings, output).await,
         ClientCommand::Keep(args) => keep::keep(&args, surroundings, output).await,
+        ClientCommand::Restart(args) => restart::restart(&args, surroundings, output).await,
+        ClientCommand::Start(args) => start::start(&args, surroundings, output).await,
         ClientCommand::Stop(args) => stop::stop(&args, surroundings, output).await,
+        ClientCommand::Doctor(args) => doctor::doctor(&args, surroundings, output).await,
         ClientCommand::SignIn(args) => sign_in::sign_in(&args, surroundings, output).await,
         ClientCommand::Schema(args) => schema::schema(&args, output),
     }

@@ -69,6 +69,20 @@ pub enum Request {
         by: String,
         reply: oneshot::Sender<Result<(), Refusal>>,
     },
+    /// End an app and start it anew; one that was given up gets all its tries again.
+    Restart {
+        app: String,
+        /// Even when its kernels are busy; otherwise the hall refuses with 409 and names them.
+        force: bool,
+        by: String,
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    },
+    /// Leave recovery or parked mode.
+    Start {
+        by: String,
+        /// Whether it starts now; false: it runs, or is on its way, already.
+        reply: oneshot::Sender<Result<bool, Refusal>>,
+    },
     SignIn {
         /// A path on the front door, checked: begins with one `/`.
         to: Option<String>,

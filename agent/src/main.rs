@@ -3,6 +3,7 @@
 
 use space_agent::cli::{self, Parsed};
 use space_agent::init::{self, AgentCommand};
+use space_agent::sys::program;
 use space_agent::{agent, setup};
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -27,7 +28,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &cli::RunArgs) -> u8 {
-    let ended = std::env::current_exe().and_then(|binary| init::run(AgentCommand { binary, args: agent_args(args) }));
+    let ended = program::path().and_then(|binary| init::run(&AgentCommand { binary, args: agent_args(args) }));
     ended.unwrap_or_else(|error| {
         let _ = writeln!(io::stderr(), "space-agent: cannot start: {error}");
         1

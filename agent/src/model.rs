@@ -11,6 +11,7 @@ pub mod idle;
 pub mod isolation;
 pub mod lease;
 pub mod log;
+pub mod memory;
 pub mod news;
 pub mod now;
 pub mod reading;

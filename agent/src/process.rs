@@ -7,19 +7,22 @@ mod attach;
 mod ending;
 mod farewell;
 mod logs;
+mod memory;
 mod output;
 mod probe;
 
-pub use attach::{Attached, KnownChild, Link, attach, end_known, keep, set_policy};
+pub use attach::{Attached, KnownChild, Link, attach, end_known, keep, promise_end, set_policy};
 pub use farewell::Farewell;
 pub use logs::{Logs, Writer};
+pub use memory::{MemoryWatch, Scope};
 pub use probe::{Answers, Probe, Watch};
 
 use crate::model::child::{ChildSpec, Exit};
 use crate::model::log::LogLine;
+use crate::model::memory::MemoryNews;
 use crate::model::now::Now;
 use crate::sys::link::{ToAgent, ToInit};
-use crate::sys::stop::Stop;
+use crate::sys::stop::{self, Stop, StopSwitch};
 use ending::Ending;
 use nix::sys::signal::Signal;
 use output::{Output, Source};
@@ -27,21 +30,28 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::timeout;
+use tracing::warn;
 
 /// How long an ended child's output is read on before its end is told: what it wrote is in the pipe already.
 const DRAIN: Duration = Duration::from_millis(200);
+const SIGKILL: i32 = Signal::SIGKILL as i32;
 
 #[derive(Debug)]
 pub struct Config {
     pub link: Link,
     pub init_pid: i32,
+    /// Which messages init knows.
+    pub minor: u32,
     /// Children that an earlier agent of this boot has left, with their output.
     pub known: Vec<KnownChild>,
     pub logs: Logs,
     pub lines: broadcast::Sender<Arc<LogLine>>,
     pub now: fn() -> Now,
+    /// The shared tick: each is a look at the space's memory.
+    pub ticks: watch::Receiver<u64>,
 }
 
 /// What the hall asks for.
@@ -70,6 +80,11 @@ pub enum Command {
     Stored {
         child: String,
     },
+    /// The space ends within this time: init ends by itself, with the code, what is left then.
+    Ending {
+        within: Duration,
+        code: u8,
+    },
     /// End everything that runs in the space: SIGTERM, SIGKILL to all that is left after the grace.
     EndTree {
         grace: Duration,
@@ -96,11 +111,17 @@ pub enum News {
         child: String,
         answers: Answers,
     },
+    /// init wants another agent in this one's place.
+    Replace,
+    /// init was asked by a signal to have the documents read again.
+    Reload,
     /// init was asked by a signal to stop, so many times.
     StopAsked {
         times: u32,
     },
     TreeEnded,
+    /// The space's memory runs short, or the system has ended something for it.
+    Memory(MemoryNews),
     /// init has died: nobody keeps the children any more.
     InitGone,
 }
@@ -113,13 +134,21 @@ pub async fn run(
     stop: Stop,
 ) -> io::Result<()> {
     let (inner, inside) = mpsc::channel(64);
+    let (reading, until) = stop::stop();
+    let (memory_news, told) = mpsc::channel(16);
+    let memory = MemoryWatch::start(config.init_pid, Scope::of(config.init_pid), memory_news);
+    let memory = memory.inspect_err(|error| warn!(%error, "the space's memory is not watched")).ok();
     let mut room = Room {
         link: config.link,
         init_pid: config.init_pid,
-        output: Output { logs: config.logs.clone(), lines: config.lines, now: config.now },
+        minor: config.minor,
+        output: Output { logs: config.logs.clone(), lines: config.lines, now: config.now, stop: until },
+        readers: JoinSet::new(),
+        reading,
         children: HashMap::new(),
         probes: HashMap::new(),
         ending: None,
+        memory,
         tasks: JoinSet::new(),
         inner,
         news,
@@ -127,9 +156,21 @@ pub async fn run(
     for known in config.known {
         room.adopt(known).await;
     }
-    let ended = room.serve(commands, inside, stop).await;
+    let ended = room.serve(Inbox { commands, inside, memory: told, ticks: config.ticks }, stop).await;
+    if let Some(memory) = room.memory.take() {
+        memory.end(DRAIN).await;
+    }
     room.tasks.shutdown().await;
+    room.finish_reading().await;
     ended
+}
+
+/// What the room hears, but for init.
+struct Inbox {
+    commands: mpsc::Receiver<Command>,
+    inside: mpsc::Receiver<Inside>,
+    memory: mpsc::Receiver<MemoryNews>,
+    ticks: watch::Receiver<u64>,
 }
 
 /// What the room's own tasks tell it.
@@ -138,6 +179,8 @@ enum Inside {
     /// The child's output is at its end, or has been read for long enough since the child ended.
     Drained {
         child: String,
+        /// As it is told: init does not know of memory.
+        exit: Exit,
     },
     /// Its output is at its end: nothing is left that init must keep.
     Closed {
@@ -158,8 +201,9 @@ enum Inside {
 }
 
 struct Child {
+    pid: i32,
     output: output::Tail,
-    exit: Option<Exit>,
+    ended: bool,
     stored: bool,
     closed: bool,
 }
@@ -167,25 +211,26 @@ struct Child {
 struct Room {
     link: Link,
     init_pid: i32,
+    minor: u32,
     output: Output,
+    /// Readers of output, which end what they have begun when they are told to.
+    readers: JoinSet<()>,
+    reading: StopSwitch,
     children: HashMap<String, Child>,
     /// By child, which need not be told of yet.
     probes: HashMap<String, AbortHandle>,
     ending: Option<Ending>,
+    /// `None` if it could not be begun: then nobody is warned, and what was killed for memory is told as killed.
+    memory: Option<MemoryWatch>,
     tasks: JoinSet<()>,
     inner: mpsc::Sender<Inside>,
     news: mpsc::Sender<News>,
 }
 
 impl Room {
-    async fn serve(
-        &mut self,
-        mut commands: mpsc::Receiver<Command>,
-        mut inside: mpsc::Receiver<Inside>,
-        mut stop: Stop,
-    ) -> io::Result<()> {
+    async fn serve(&mut self, mut inbox: Inbox, mut stop: Stop) -> io::Result<()> {
         loop {
-            // Each arm is cancel-safe: channels and the stop switch lose nothing, and the link is a readiness wait.
+            // Each arm is cancel-safe: channels and switches lose nothing, and the link is a readiness wait.
             tokio::select! {
                 () = stop.wanted() => return Ok(()),
                 message = self.link.receive() => match message? {
@@ -196,9 +241,12 @@ impl Room {
                         return Ok(());
                     }
                 },
-                Some(command) = commands.recv() => self.obey(command).await?,
-                Some(message) = inside.recv() => self.happened(message).await?,
+                Some(command) = inbox.commands.recv() => self.obey(command).await?,
+                Some(message) = inbox.inside.recv() => self.happened(message).await?,
+                Some(news) = inbox.memory.recv() => self.say(News::Memory(news)).await,
+                Ok(()) = inbox.ticks.changed() => self.look_at_memory(),
                 Some(_) = self.tasks.join_next() => {}
+                Some(_) = self.readers.join_next() => {}
             }
         }
     }
@@ -208,6 +256,8 @@ impl Room {
             ToAgent::Spawned { id, pid } => self.adopt(KnownChild { id, pid, exit: None, output: fd }).await,
             ToAgent::Ended { id, exit } => self.ended(id, exit),
             ToAgent::StopAsked { times } => self.say(News::StopAsked { times }).await,
+            ToAgent::Replace => self.say(News::Replace).await,
+            ToAgent::Reload => self.say(News::Reload).await,
             // These belong to the introduction, which is over.
             ToAgent::Welcome { .. } | ToAgent::Kept { .. } | ToAgent::Child { .. } | ToAgent::Complete => {}
         }
@@ -219,7 +269,11 @@ impl Room {
             Some(fd) => (self.read_output(&known.id, fd), false),
             None => (output::Tail::default(), true),
         };
-        self.children.insert(known.id.clone(), Child { output: tail, exit: None, stored: false, closed });
+        let child = Child { pid: known.pid, output: tail, ended: false, stored: false, closed };
+        self.children.insert(known.id.clone(), child);
+        if let Some(memory) = &self.memory {
+            memory.line().started(&known.id, known.pid);
+        }
         self.say(News::Started { child: known.id.clone(), pid: known.pid }).await;
         if let Some(exit) = known.exit {
             self.ended(known.id, exit);
@@ -229,7 +283,7 @@ impl Room {
     fn read_output(&mut self, child: &str, fd: std::os::fd::OwnedFd) -> output::Tail {
         let tail = output::Tail::default();
         let (output, inner, filled, child) = (self.output.clone(), self.inner.clone(), tail.clone(), child.to_owned());
-        self.tasks.spawn(async move {
+        self.readers.spawn(async move {
             output.read(Source::of(&child), fd, filled).await;
             // The room is gone only when everything ends.
             let _ = inner.send(Inside::Closed { child }).await;
@@ -240,15 +294,27 @@ impl Room {
     /// Its end is told once its output was read; a background job that holds the pipe delays that by [`DRAIN`] at most.
     fn ended(&mut self, id: String, exit: Exit) {
         let Some(child) = self.children.get_mut(&id) else { return };
-        child.exit = Some(exit);
+        child.ended = true;
+        let pid = child.pid;
         if let Some(probe) = self.probes.remove(&id) {
             probe.abort();
         }
         let (inner, wait) = (self.inner.clone(), if child.closed { Duration::ZERO } else { DRAIN });
+        let line = self.memory.as_ref().map(|memory| memory.line().clone()).filter(|_| exit == Exit::Signal(SIGKILL));
         self.tasks.spawn(async move {
             tokio::time::sleep(wait).await;
-            let _ = inner.send(Inside::Drained { child: id }).await;
+            let exit = match line {
+                Some(line) if line.killed(&id, pid).await.is_some() => Exit::OutOfMemory { limit: None },
+                _ => exit,
+            };
+            let _ = inner.send(Inside::Drained { child: id, exit }).await;
         });
+    }
+
+    fn look_at_memory(&self) {
+        if let Some(memory) = &self.memory {
+            memory.line().look();
+        }
     }
 
     async fn obey(&mut self, command: Command) -> io::Result<()> {
@@ -269,6 +335,10 @@ impl Room {
                 }
                 self.forget(&child)
             }
+            Command::Ending { within, code } => match promise_end(self.minor, within, code) {
+                Some(message) => self.link.send(&message),
+                None => Ok(()),
+            },
             Command::EndTree { grace } => {
                 self.end_tree(grace);
                 Ok(())
@@ -356,7 +426,7 @@ impl Room {
 
     async fn happened(&mut self, message: Inside) -> io::Result<()> {
         match message {
-            Inside::Drained { child } => self.tell_end(&child).await,
+            Inside::Drained { child, exit } => self.tell_end(&child, exit).await,
             Inside::Closed { child } => {
                 if let Some(child) = self.children.get_mut(&child) {
                     child.closed = true;
@@ -371,9 +441,8 @@ impl Room {
         Ok(())
     }
 
-    async fn tell_end(&mut self, id: &str) {
+    async fn tell_end(&mut self, id: &str, exit: Exit) {
         let Some(child) = self.children.get(id) else { return };
-        let Some(exit) = child.exit.clone() else { return };
         let last_line = child.output.last_line();
         self.say(News::Ended { child: id.to_owned(), exit, last_line }).await;
     }
@@ -385,6 +454,15 @@ impl Room {
             self.link.send(&ToInit::Acknowledge { id: id.to_owned() })?;
         }
         Ok(())
+    }
+
+    /// What was read is written before the agent ends: another one reads on from there.
+    async fn finish_reading(&mut self) {
+        self.reading.stop();
+        let all = async { while self.readers.join_next().await.is_some() {} };
+        if timeout(DRAIN, all).await.is_err() {
+            warn!("the disk does not take the last output");
+        }
     }
 
     async fn say(&self, news: News) {

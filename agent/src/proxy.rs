@@ -91,6 +91,10 @@ pub enum Request {
     RedeemLink { id: String, expires: Timestamp, reply: oneshot::Sender<bool> },
     /// "Keep working" on the page. Refused with a sentence.
     Keep { duration: Duration, reply: oneshot::Sender<Result<(), String>> },
+    /// "Start" on the page of recovery and parked mode. Refused with a sentence.
+    Start { reply: oneshot::Sender<Result<(), String>> },
+    /// A command for the console of recovery mode. Refused with a sentence.
+    Rescue { command: String, reply: oneshot::Sender<Result<(), String>> },
 }
 
 #[derive(Debug)]

@@ -16,7 +16,7 @@ mod python;
 mod run;
 pub mod worker;
 
-use crate::model::child::{Account, ChildSpec, Exit, StepOutcome};
+use crate::model::child::{Account, ChildLimits, ChildSpec, Exit, StepOutcome};
 use crate::sys::files;
 use order::Order;
 use space_lifecycle::Step;
@@ -86,6 +86,8 @@ pub fn prepare(step: &Step, context: &Context) -> Result<ChildSpec, Error> {
         folder: context.home.clone(),
         account: context.account.clone(),
         may_gain_privileges: false,
+        oom_score_adj: None,
+        limits: ChildLimits::default(),
     })
 }
 

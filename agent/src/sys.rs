@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 pub mod account;
+pub mod cgroup;
 pub mod clock;
 pub mod document;
 pub mod errors;
@@ -13,7 +14,12 @@ pub mod limits;
 pub mod link;
 pub mod lock;
 pub mod memory_file;
+pub mod oom;
 pub mod peer;
+pub mod pidfd;
+pub mod pressure;
+pub mod program;
+pub mod room;
 pub mod signals;
 pub mod spawn;
 pub mod stop;

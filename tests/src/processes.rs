@@ -45,6 +45,13 @@ pub fn children(pid: i32) -> Vec<i32> {
     parents().into_iter().filter(|&(_, parent)| parent == pid).map(|(child, _)| child).collect()
 }
 
+/// Children of `pid` that have ended and that it has not reaped.
+pub fn zombies(pid: i32) -> Vec<i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|child| state_and_parent(*child) == Some(('Z', pid))).collect()
+}
+
 /// Children of `pid`, theirs, and so on; without itself.
 pub fn descendants(pid: i32) -> BTreeSet<i32> {
     let parents = parents();

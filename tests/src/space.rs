@@ -108,6 +108,7 @@ impl Space {
         let mut command = Command::new("env");
         command.arg("--default-signal=INT,HUP,QUIT").arg(&self.binary);
         command.args(args).current_dir(&self.folder);
+        command.env("SPACE_AGENT_STATE", self.folder.join("state"));
         command.env("SPACE_AGENT_RUN", &self.run).env("SPACE_AGENT_SOCKET", self.socket());
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
@@ -116,7 +117,13 @@ impl Space {
     /// Starts the space: `space-agent run DOCUMENT --print-link`.
     pub fn start(&mut self) -> Run {
         let document = self.document.to_string_lossy().into_owned();
-        let mut command = self.command(&["run", &document, "--print-link"]);
+        self.start_with(&[&document])
+    }
+
+    /// Starts the space with other arguments: `space-agent run --print-link ARGS…`.
+    pub fn start_with(&mut self, args: &[&str]) -> Run {
+        let mut command = self.command(&["run", "--print-link"]);
+        command.args(args);
         // As for a foreground program of a terminal, so that a story can press Ctrl-C.
         command.env_remove("SPACE_AGENT_SOCKET").process_group(0).stdin(Stdio::null());
         self.runs += 1;

@@ -2,21 +2,33 @@
 
 use super::hall::Done;
 use super::leftovers;
-use super::place::Place;
+use super::place::{self, Place};
 use crate::apps;
-use crate::model::child::{ChildSpec, Exit, StepOutcome};
+use crate::model::child::{ChildLimits, ChildSpec, Exit, StepOutcome};
 use crate::model::environment::base_environment;
+use crate::model::space::Turn;
 use crate::process::{Command, Farewell, Probe, Watch};
 use crate::setup;
 use crate::sys::errors::chain;
+use crate::sys::files::{self, on_path};
 use space_lifecycle::Space as Spec;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Where the document asks for no liveness: an app that has not answered for five minutes is said to be silent.
 const SILENT_LOOK: Duration = Duration::from_secs(60);
 const SILENT_AFTER: u32 = 5;
+
+/// Where memory runs short, the system ends the people's work first, which the memory watch puts at 700, then steps, then
+/// the servers, the agent last.
+const WORK: i32 = 600;
+const SERVER: i32 = 300;
+
+const SH: &str = "/bin/sh";
+/// What is asked and how it ended stand where its output does: whoever looks at the page reads one conversation.
+const RESCUE: &str = "printf '$ %s\\n' \"$1\"; \"$0\" -c \"$1\"; code=$?; echo \"(exit code $code)\"; exit $code";
 
 /// The program of a child is prepared on a blocking thread, from a copy of what does not change.
 #[derive(Debug)]
@@ -26,6 +38,8 @@ pub(super) struct Workshop {
     env: BTreeMap<String, String>,
     /// Of each app, in the document's order.
     definitions: Vec<apps::Definition>,
+    /// Of each app in recovery mode.
+    recovery: Vec<apps::Definition>,
 }
 
 impl Workshop {
@@ -36,13 +50,14 @@ impl Workshop {
         env.insert("SPACE_AGENT_SOCKET".into(), place.user_socket().display().to_string());
         let apps_place = apps_place(&spec, &place, &env);
         let definitions = spec.apps.iter().map(|app| apps::definition(app, &apps_place)).collect();
-        Arc::new(Workshop { spec, place, env, definitions })
+        let recovery = spec.apps.iter().map(|app| apps::recovery_definition(app, &apps_place)).collect();
+        Arc::new(Workshop { spec, place, env, definitions, recovery })
     }
 
     /// Blocking.
     pub(super) fn start_step(&self, step: usize, child: String) -> Done {
         match setup::prepare(&self.spec.steps[step], &self.setup_context()) {
-            Ok(spec) => self.spawn(child, spec),
+            Ok(spec) => self.spawn(child, ChildSpec { oom_score_adj: Some(WORK), ..spec }),
             Err(error) => Done::StepOver { child, outcome: StepOutcome::Failed { why: chain(&error) } },
         }
     }
@@ -53,13 +68,54 @@ impl Workshop {
         Done::StepOver { child, outcome }
     }
 
-    /// Blocking.
-    pub(super) fn start_app(&self, app: usize, child: String, recovery: bool) -> Done {
-        let definition = self.definition(app, recovery);
-        match apps::find_program(definition) {
-            Ok(program) => self.spawn(child, apps::into_spec(definition.clone(), program)),
+    /// Blocking. `turn`: to recovery mode, if that is how the app is to run.
+    pub(super) fn start_app(&self, app: usize, child: String, turn: Option<Turn>) -> Done {
+        let mut definition = self.definition(app, turn.is_some()).clone();
+        if let Some(turn) = turn {
+            let note = place::Note { why: &turn.why, details: &turn.details };
+            if let Err(error) = place::make_clean_home(&self.place, turn.round, &note) {
+                let folder = self.place.recovery();
+                let why = format!("cannot make a clean home in {}: {error}", folder.display());
+                return Done::AppOver { child, exit: Exit::NotStarted(why) };
+            }
+            definition.folder = self.or_clean(definition.folder);
+        } else if app == 0 {
+            place::leave_recovery(&self.place);
+        }
+        match apps::find_program(&definition) {
+            Ok(program) => {
+                let written = &self.spec.apps[app].limits;
+                let limits = ChildLimits { open_files: written.open_files, processes: written.processes };
+                let spec = apps::into_spec(definition, program);
+                self.spawn(child, ChildSpec { oom_score_adj: Some(SERVER), limits, ..spec })
+            }
             Err(error) => Done::AppOver { child, exit: Exit::NotStarted(error.to_string()) },
         }
+    }
+
+    /// Blocking. A command of the console: in the real home, as far as that can be entered, so that it can be repaired.
+    pub(super) fn rescue_command(&self, child: String, command: String) -> Done {
+        let shells = on_path("bash", self.env.get("PATH"));
+        let bash = shells.into_iter().find(|shell| files::executable_by(shell, &self.place.account));
+        let shell = bash.unwrap_or_else(|| SH.into());
+        let spec = ChildSpec {
+            program: SH.into(),
+            args: vec!["-c".into(), RESCUE.into(), shell.display().to_string(), command],
+            env: self.env.clone(),
+            folder: self.or_clean(self.place.home.clone()),
+            account: self.place.account.clone(),
+            may_gain_privileges: false,
+            oom_score_adj: Some(WORK),
+            limits: ChildLimits::default(),
+        };
+        self.spawn(child, spec)
+    }
+
+    /// The folder, if a process of the user's can begin in it, else one where it can.
+    fn or_clean(&self, folder: PathBuf) -> PathBuf {
+        let clean = apps::recovery::clean_home(&self.place.recovery());
+        let enters = |folder: &PathBuf| files::enterable_by(folder, &self.place.account);
+        [folder, clean].into_iter().find(enters).unwrap_or_else(|| "/".into())
     }
 
     pub(super) fn idle_command(&self, child: String, command: &[String]) -> Done {
@@ -74,6 +130,8 @@ impl Workshop {
             folder: self.place.home.clone(),
             account: self.place.account.clone(),
             may_gain_privileges: false,
+            oom_score_adj: None,
+            limits: ChildLimits::default(),
         };
         self.spawn(child, spec)
     }
@@ -103,8 +161,8 @@ impl Workshop {
     }
 
     /// What an app is; in recovery mode it is something else.
-    pub(super) fn definition(&self, app: usize, _recovery: bool) -> &apps::Definition {
-        &self.definitions[app]
+    pub(super) fn definition(&self, app: usize, recovery: bool) -> &apps::Definition {
+        if recovery { &self.recovery[app] } else { &self.definitions[app] }
     }
 
     fn spawn(&self, child: String, mut spec: ChildSpec) -> Done {
@@ -133,5 +191,6 @@ pub(super) fn apps_place(spec: &Spec, place: &Place, env: &BTreeMap<String, Stri
         front_base: spec.front_door.base_path.clone(),
         base_env: env.clone(),
         config_folder: place.jupyter_config(),
+        recovery: place.recovery(),
     }
 }

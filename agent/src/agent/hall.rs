@@ -1,19 +1,23 @@
 //! The one loop that owns the state.
 
 use super::effects::Workshop;
+use super::good;
 use super::leftovers;
 use super::place::Place;
-use super::requests::StopWish;
+use super::reload::Reread;
+use super::requests::Wish;
 use super::snapshot::Snapshot;
 use crate::activity::Watched;
+use crate::cli::RunArgs;
 use crate::model::app::State;
 use crate::model::child::{ChildId, Exit, StepOutcome};
+use crate::model::memory::MemoryNews;
 use crate::model::news::{Line, news};
 use crate::model::now::{Monotonic, Now};
 use crate::model::reading::Reading;
 use crate::model::route::{Door, Route, RouteState};
 use crate::model::space::{Effect, Event, Space};
-use crate::model::status::{AgentStatus, Mode, Status};
+use crate::model::status::{AgentStatus, Mode, PhaseName, Status};
 use crate::process::{Answers, Command, News};
 use crate::sys::clock;
 use crate::sys::memory_file::MemoryFile;
@@ -28,8 +32,10 @@ use tokio::task::JoinSet;
 
 /// The longest time between two looks at the activity sources.
 const LONGEST_TICK: Duration = Duration::from_secs(15);
+/// What a look at the kernels takes, with a margin.
+const KERNELS_SEEN: Duration = Duration::from_secs(1);
 /// A blocking task that prepares a start or reads a result: longer means that a disk hangs.
-const BLOCKING: Duration = Duration::from_secs(30);
+pub(super) const BLOCKING: Duration = Duration::from_secs(30);
 
 /// The channels from the rooms.
 #[derive(Debug)]
@@ -64,8 +70,13 @@ pub(super) enum Done {
         child: String,
         exit: Exit,
     },
-    /// Whoever asked for a stop has waited long enough for a look.
+    /// Whoever asked for an end has waited long enough for a look.
     LookedLongEnough,
+    /// The kernels were looked at since.
+    Memory(MemoryNews),
+    Reread(Reread),
+    /// The document with which the space came up is kept as the last good one; or why not.
+    Kept(Option<String>),
 }
 
 /// Why the loop ended.
@@ -73,6 +84,8 @@ pub(super) enum Done {
 pub(super) enum End {
     /// The space has ended with this code.
     Space(u8),
+    /// Another agent takes this one's place; what runs runs on.
+    HandedOver,
     /// init is gone; nobody keeps anything any more.
     InitGone,
 }
@@ -81,6 +94,8 @@ pub(super) enum End {
 pub(super) struct Hall {
     pub(super) space: Space,
     pub(super) place: Place,
+    /// What `run` was called with.
+    pub(super) args: RunArgs,
     pub(super) outbox: Outbox,
     pub(super) memory: MemoryFile,
     pub(super) workshop: Arc<Workshop>,
@@ -95,8 +110,8 @@ pub(super) struct Hall {
     /// Of the stop that has begun.
     pub(super) deadline: Option<Monotonic>,
     pub(super) stops: u32,
-    /// Wishes to stop that wait for a fresh look.
-    pub(super) wishes: Vec<StopWish>,
+    /// Wishes that wait for a fresh look.
+    pub(super) wishes: Vec<Wish>,
 }
 
 struct Signals {
@@ -127,12 +142,12 @@ impl Hall {
             let wake_in = self.space.wakes_at(now).map(|at| at.since(now.monotonic));
             // Every arm is cancel-safe: channels, signals and join sets lose nothing, timers are made anew.
             tokio::select! {
-                Some(news) = inbox.news.recv() => if self.news(news)? { return Ok(End::InitGone) },
+                Some(news) = inbox.news.recv() => if let Some(end) = self.news(news)? { return Ok(end) },
                 Some(request) = inbox.control.recv() => self.control(request)?,
                 Some(request) = inbox.proxy.recv() => self.proxy(request)?,
                 Some(reading) = inbox.readings.recv() => {
                     self.happen(Event::Seen(reading))?;
-                    self.decide_stops()?;
+                    self.decide_wishes()?;
                 }
                 Some(done) = self.tasks.join_next() => self.done(done.map_err(io::Error::other)?)?,
                 Ok(permit) = commands.reserve(), if !self.pending.is_empty() => {
@@ -177,8 +192,22 @@ impl Hall {
         self.outbox.ticks.send_modify(|tick| *tick += 1);
     }
 
-    /// True if init is gone.
-    fn news(&mut self, news: News) -> io::Result<bool> {
+    /// Of a kernel that was started after the last look nobody knows the notebook yet; Jupyter starts it again under the
+    /// same id, so one more look tells.
+    fn memory(&mut self, news: MemoryNews) -> io::Result<()> {
+        if self.space.knows_kernels_of(&news) {
+            return self.happen(Event::Memory(news));
+        }
+        self.look();
+        self.tasks.spawn(async move {
+            tokio::time::sleep(KERNELS_SEEN).await;
+            Done::Memory(news)
+        });
+        Ok(())
+    }
+
+    /// Why the loop is to end, if it is.
+    fn news(&mut self, news: News) -> io::Result<Option<End>> {
         match news {
             News::Started { child, pid } => self.happen(Event::Started { child, pid })?,
             News::Ready { child } => self.happen(Event::AppReady { child })?,
@@ -186,10 +215,13 @@ impl Hall {
             News::Watched { child, answers: Answers::Again } => self.happen(Event::AppAnswers { child })?,
             News::StopAsked { times } => self.stop_asked(times)?,
             News::TreeEnded => self.happen(Event::TreeEnded)?,
-            News::InitGone => return Ok(true),
+            News::Memory(news) => self.memory(news)?,
+            News::Replace => return Ok(Some(End::HandedOver)),
+            News::Reload => self.reload_wished(),
+            News::InitGone => return Ok(Some(End::InitGone)),
             News::Ended { child, exit, last_line } => self.ended(child, exit, last_line)?,
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// init counts: an agent that follows a crashed one is told again what that one had heard.
@@ -223,7 +255,14 @@ impl Hall {
                 self.unstored.push(child.clone());
                 self.happen(Event::StepEnded { child, outcome })
             }
-            Done::LookedLongEnough => self.decide_stops(),
+            Done::LookedLongEnough => self.decide_wishes(),
+            Done::Memory(news) => self.happen(Event::Memory(news)),
+            Done::Reread(reread) => self.reread(reread),
+            Done::Kept(None) => Ok(()),
+            Done::Kept(Some(why)) => {
+                tracing::warn!("the document is not kept as the last good one: {why}");
+                Ok(())
+            }
             Done::AppOver { child, exit } => self.happen(Event::AppEnded { child, exit, last_line: None }),
         }
     }
@@ -276,10 +315,11 @@ impl Hall {
         let now = clock::now();
         let before = Arc::clone(&self.outbox.status.borrow());
         let effects = self.space.handle(event, now);
-        self.deadline = self.space.stopping().map(|(_, deadline, _)| deadline).or(self.deadline);
+        self.promise_end(now);
         self.save()?;
         self.publish(now);
         self.announce(&before);
+        self.keep_document(&before);
         for effect in effects {
             self.act(effect);
         }
@@ -287,6 +327,28 @@ impl Hall {
             self.pending.push_back(Command::Stored { child });
         }
         Ok(())
+    }
+
+    /// init ends what is left at the deadline, should this agent hang until then.
+    fn promise_end(&mut self, now: Now) {
+        let Some((_, deadline, code)) = self.space.stopping() else { return };
+        if self.deadline != Some(deadline) {
+            self.deadline = Some(deadline);
+            self.pending.push_back(Command::Ending { within: deadline.since(now.monotonic), code });
+        }
+    }
+
+    /// A space that has come up as its document says shows that the document is a good one.
+    fn keep_document(&mut self, before: &Status) {
+        let up = before.phase == PhaseName::Booting && self.space.mode() == Some(Mode::Normal);
+        if up && self.outbox.status.borrow().ready() {
+            let (place, name) = (self.place.clone(), self.space.facts.name.clone());
+            let kept = tokio::task::spawn_blocking(move || good::keep(&place, &name));
+            self.tasks.spawn(async move {
+                let kept = kept.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+                Done::Kept(kept.err().map(|error| error.to_string()))
+            });
+        }
     }
 
     fn save(&mut self) -> io::Result<()> {
@@ -299,10 +361,14 @@ impl Hall {
         match effect {
             Effect::StartStep { step, child } => self.block(child.clone(), move || workshop.start_step(step, child)),
             Effect::StartApp { app, child, recovery } => {
-                self.block(child.clone(), move || workshop.start_app(app, child, recovery));
+                let turn = self.space.turn().filter(|_| recovery);
+                self.block(child.clone(), move || workshop.start_app(app, child, turn));
             }
             Effect::ProbeApp { app, child, recovery } => {
                 self.pending.push_back(Command::Probe { child, probe: workshop.probe(app, recovery) });
+            }
+            Effect::RunRescue { child, command } => {
+                self.block(child.clone(), move || workshop.rescue_command(child, command));
             }
             Effect::WatchApp { app, child, recovery } => {
                 self.pending.push_back(Command::Watch { child, watch: workshop.watch(app, recovery) });
@@ -312,7 +378,7 @@ impl Hall {
                 self.pending.push_back(Command::End { child, grace, farewell });
             }
             // TODO(spine)
-            Effect::RunRescue { .. } | Effect::LookAtRepositories => {}
+            Effect::LookAtRepositories => {}
             Effect::EndChild { child, grace } => {
                 self.pending.push_back(Command::End { child, grace, farewell: None });
             }

@@ -1,6 +1,6 @@
 //! Where things are: the run folder, the logs, the home, and as whom the space's processes run.
 
-use crate::apps;
+use crate::apps::{self, recovery};
 use crate::model::child::Account;
 use crate::model::folders;
 use crate::sys::keys::Key;
@@ -50,6 +50,16 @@ impl Place {
         self.run.join("jupyter")
     }
 
+    /// The agent's: what recovery mode needs, with the clean home in it, which is the user's.
+    pub(super) fn recovery(&self) -> PathBuf {
+        self.run.join("recovery")
+    }
+
+    /// The document with which the space has begun, until it is known to be a good one.
+    pub(super) fn document(&self) -> PathBuf {
+        self.run.join("document.yaml")
+    }
+
     /// What is the volume's: steps done, identity.
     pub(super) fn state(&self) -> PathBuf {
         self.home.join(".space-agent")
@@ -57,10 +67,10 @@ impl Place {
 
     /// Removes what a stopped space leaves in its run folder, all but the logs.
     pub(super) fn clean(&self) {
-        for file in [self.user_socket(), self.admin_socket()] {
+        for file in [self.user_socket(), self.admin_socket(), self.document()] {
             remove(fs::remove_file(&file), &file);
         }
-        for folder in [self.apps(), self.steps(), self.jupyter_config(), self.run.join("admin")] {
+        for folder in [self.apps(), self.steps(), self.jupyter_config(), self.recovery(), self.run.join("admin")] {
             remove(fs::remove_dir_all(&folder), &folder);
         }
         leave(&self.run);
@@ -128,13 +138,62 @@ pub(super) fn fresh_folder(folder: &Path, account: &Account) -> io::Result<()> {
 pub(super) fn write_jupyter_config(place: &Place) -> io::Result<()> {
     let folder = place.jupyter_config();
     own_folder(&folder, 0o755)?;
-    for (name, text) in apps::config_files() {
+    write_files(&folder, apps::config_files())
+}
+
+/// Files for the account to read. A name may have one folder in front, and several may have the same.
+fn write_files(folder: &Path, all: &[(&str, impl AsRef<[u8]>)]) -> io::Result<()> {
+    for (name, text) in all {
         let file = folder.join(name);
-        // A name may have one folder in front, and several may have the same.
-        files::own_folder(file.parent().unwrap_or(&folder), 0o755)?;
-        files::write_new(&file, text.as_bytes(), 0o644)?;
+        files::own_folder(file.parent().unwrap_or(folder), 0o755)?;
+        files::write_new(&file, text.as_ref(), 0o644)?;
     }
     Ok(())
+}
+
+/// What a turn to recovery mode is for, as the person reads it in the clean home.
+pub(super) struct Note<'n> {
+    pub(super) why: &'n str,
+    pub(super) details: &'n [String],
+}
+
+/// Makes the clean home of recovery mode, fresh for each turn; a further start of the app in the same turn finds it as it
+/// is. `turn` names the turn within the space's run.
+pub(super) fn make_clean_home(place: &Place, turn: u32, note: &Note<'_>) -> io::Result<()> {
+    let (folder, turn) = (place.recovery(), turn.to_string());
+    let mark = folder.join("turn");
+    if fs::read_to_string(&mark).is_ok_and(|known| known == turn) {
+        return Ok(());
+    }
+    own_folder(&folder, 0o711)?;
+    let config = recovery::config_folder(&folder);
+    files::own_folder(&config, 0o755)?;
+    write_files(&config, &recovery::config_files(&place.home))?;
+    let home = recovery::clean_home(&folder);
+    files::own_folder(&home, 0o700)?;
+    let text = recovery::note(note.why, note.details, &place.home);
+    let written = files::write_new(&home.join(recovery::NOTE), text.as_bytes(), 0o644)?;
+    files::hand_over(&written, place.account.uid, place.account.gid)?;
+    std::os::unix::fs::symlink(&place.home, home.join(recovery::HOME))?;
+    files::hand_over_folder(&home, place.account.uid, place.account.gid)?;
+    // Last: what was only half made is made anew.
+    files::write_new(&mark, turn.as_bytes(), 0o644).map(drop)
+}
+
+/// Puts the document by with which the space begins.
+pub(super) fn write_document(place: &Place, text: Option<&str>) -> io::Result<()> {
+    let file = place.document();
+    match fs::remove_file(&file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    text.map_or(Ok(()), |text| files::write_new(&file, text.as_bytes(), 0o600).map(drop))
+}
+
+/// Removes the clean home, once the space has left recovery mode.
+pub(super) fn leave_recovery(place: &Place) {
+    let folder = place.recovery();
+    remove(files::remove_folder(&folder), &folder);
 }
 
 /// Makes the home if it is not there; a home that is there stays as it is. Where somebody else than root could exchange a

@@ -1,26 +1,40 @@
 //! What others ask of the space over the control API and at the front door, answered from the state.
 
 use super::hall::{Done, Hall};
+use crate::control::api::KERNELS_BUSY;
 use crate::control::{self, Refusal};
 use crate::model::now::Monotonic;
 use crate::model::space::Event;
-use crate::model::status::LeaseStatus;
+use crate::model::status::{LeaseStatus, Mode};
 use crate::proxy;
 use crate::sys::{clock, keys};
 use std::io;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// How long a wish to stop waits for a look at what works.
+/// How long a wish for an end waits for a look at what works.
 const LOOK: Duration = Duration::from_secs(3);
 
-/// Somebody wants the space to stop, unless something works in it.
+/// Somebody wants something to end, unless it works.
 #[derive(Debug)]
-pub(super) struct StopWish {
+pub(super) struct Wish {
     since: Monotonic,
+    of: Ending,
     by: String,
-    reason: Option<String>,
-    reply: oneshot::Sender<Result<(), Refusal>>,
+    /// Even what works.
+    force: bool,
+    reply: Reply,
+}
+
+type Reply = oneshot::Sender<Result<(), Refusal>>;
+
+#[derive(Debug)]
+enum Ending {
+    Space {
+        reason: Option<String>,
+    },
+    /// To be started anew; by its place in the document.
+    App(usize),
 }
 
 impl Hall {
@@ -37,7 +51,21 @@ impl Hall {
                 let _ = reply.send(if known { Ok(()) } else { Err(no_such_lease(&id)) });
             }
             control::Request::Stop { reason, force, by, reply } => {
-                self.stop_wished(StopWish { since: clock::monotonic(), by, reason, reply }, force)?;
+                self.wished(Wish { since: clock::monotonic(), of: Ending::Space { reason }, by, force, reply })?;
+            }
+            control::Request::Restart { app, force, by, reply } => match self.restartable(&app) {
+                Ok(app) => {
+                    self.wished(Wish { since: clock::monotonic(), of: Ending::App(app), by, force, reply })?;
+                }
+                Err(refusal) => drop(reply.send(Err(refusal))),
+            },
+            control::Request::Start { by, reply } => {
+                let starts = self.space.may_start_anew();
+                // The status that shows the start is out before the answer.
+                if starts == Ok(true) {
+                    self.happen(Event::StartAsked { by })?;
+                }
+                let _ = reply.send(starts.map_err(|why| refused(409, "the space is ending", why)));
             }
             control::Request::SignIn { to, lifetime, reply } => {
                 let _ = reply.send(Ok(self.link(to.as_deref(), lifetime)));
@@ -47,9 +75,9 @@ impl Hall {
     }
 
     /// What was last seen may be a tick old: a cell that has begun since must not be ended by mistake.
-    fn stop_wished(&mut self, wish: StopWish, force: bool) -> io::Result<()> {
-        if force || !self.space.up() || self.space.watched().next().is_none() {
-            return self.decide_stop(wish, force);
+    fn wished(&mut self, wish: Wish) -> io::Result<()> {
+        if wish.force || !self.space.up() || self.space.watched().next().is_none() {
+            return self.decide(wish);
         }
         self.wishes.push(wish);
         self.look();
@@ -61,20 +89,27 @@ impl Hall {
     }
 
     /// Decides on the wishes for which everything was looked at since, or has had its time to be.
-    pub(super) fn decide_stops(&mut self) -> io::Result<()> {
+    pub(super) fn decide_wishes(&mut self) -> io::Result<()> {
         let now = clock::monotonic();
         let (ripe, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.wishes)
             .into_iter()
             .partition(|wish| self.space.looked_since(wish.since) || now.since(wish.since) >= LOOK);
         self.wishes = waiting;
-        ripe.into_iter().try_for_each(|wish| self.decide_stop(wish, false))
+        ripe.into_iter().try_for_each(|wish| self.decide(wish))
     }
 
-    fn decide_stop(&mut self, wish: StopWish, force: bool) -> io::Result<()> {
-        let StopWish { by, reason, reply, .. } = wish;
+    fn decide(&mut self, wish: Wish) -> io::Result<()> {
+        let Wish { of, by, force, reply, .. } = wish;
+        match of {
+            Ending::Space { reason } => self.decide_stop(reason, &by, force, reply),
+            Ending::App(app) => self.decide_restart(app, by, force, reply),
+        }
+    }
+
+    fn decide_stop(&mut self, reason: Option<String>, by: &str, force: bool, reply: Reply) -> io::Result<()> {
         let busy = self.space.busy();
         if self.space.up() && !force && !busy.is_empty() {
-            let _ = reply.send(Err(still_busy(&busy)));
+            let _ = reply.send(Err(still_busy(&busy, "stopping now")));
             return Ok(());
         }
         let _ = reply.send(Ok(()));
@@ -84,6 +119,28 @@ impl Hall {
         }
         let reason = reason.map_or_else(String::new, |reason| format!(" ({reason})"));
         self.happen(Event::StopAsked { reason: format!("{by} asked for it{reason}") })
+    }
+
+    fn restartable(&self, name: &str) -> Result<usize, Refusal> {
+        let apps = &self.space.spec.apps;
+        let app = apps.iter().position(|app| app.name == name);
+        let app = app.ok_or_else(|| refused(404, "no such app", format!("this space has no app {name}")))?;
+        self.space.may_restart(app).map(|()| app).map_err(|why| refused(409, "not now", why))
+    }
+
+    /// Once more, since it may have waited for a look. The status that shows the restart is out before the answer.
+    fn decide_restart(&mut self, app: usize, by: String, force: bool, reply: Reply) -> io::Result<()> {
+        let busy = self.space.busy_in(app);
+        let may = match self.space.may_restart(app) {
+            Err(why) => Err(refused(409, "not now", why)),
+            Ok(()) if !force && !busy.is_empty() => Err(still_busy(&busy, "restarting their app now")),
+            Ok(()) => Ok(()),
+        };
+        if may.is_ok() {
+            self.happen(Event::RestartAsked { app, by })?;
+        }
+        let _ = reply.send(may);
+        Ok(())
     }
 
     pub(super) fn proxy(&mut self, request: proxy::Request) -> io::Result<()> {
@@ -100,6 +157,15 @@ impl Hall {
                 let taken =
                     self.take_lease(Some("page".into()), duration, "keep working, on the space's page".into())?;
                 let _ = reply.send(taken.map(drop));
+            }
+            proxy::Request::Start { reply } => self.start_wished("the space's page".into(), reply),
+            proxy::Request::Rescue { command, reply } => {
+                let recovers = self.space.mode() == Some(Mode::Recovery);
+                if recovers {
+                    self.happen(Event::RescueAsked { command })?;
+                }
+                let refused = || "the console is there in recovery mode only".to_owned();
+                let _ = reply.send(recovers.then_some(()).ok_or_else(refused));
             }
         }
         Ok(())
@@ -162,7 +228,7 @@ fn no_such_lease(id: &str) -> Refusal {
     refused(404, "no such lease", format!("there is no lease {id}; it may have ended already"))
 }
 
-fn still_busy(busy: &[String]) -> Refusal {
+fn still_busy(busy: &[String], ending: &str) -> Refusal {
     let names = busy.join(", ");
-    refused(409, "kernels are busy", format!("these notebooks are running: {names}; stopping now would end them"))
+    refused(409, KERNELS_BUSY, format!("these notebooks are running: {names}; {ending} would end them"))
 }

@@ -12,6 +12,7 @@ use crate::model::status::{AgentStatus, Status};
 use crate::process::{self, Attached, Link, Logs};
 use crate::sys::clock;
 use crate::sys::errors::chain;
+use crate::sys::link;
 use crate::sys::memory_file::MemoryFile;
 use crate::sys::stop::{Stop, StopSwitch, stop};
 use crate::{activity, control, proxy};
@@ -25,9 +26,15 @@ use tokio::runtime::Builder;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 
+/// As an exit code of the agent's.
+#[expect(clippy::cast_possible_truncation, reason = "an exit code")]
+const HANDED_OVER: u8 = link::HANDED_OVER as u8;
+
 /// How long pages and followers of logs get to take in the last word.
 const LAST_WORD: Duration = Duration::from_millis(300);
 const DRAIN: Duration = Duration::from_secs(2);
+/// What the rooms get when another agent waits for its turn: answers in flight end, WebSockets are closed.
+const HAND_OVER: Duration = Duration::from_millis(500);
 /// What the rooms get even if the stop's deadline is over.
 const SHORT: Duration = Duration::from_millis(100);
 
@@ -63,6 +70,8 @@ pub(super) fn run(
             place.clean();
             Ok(Ok(code))
         }
+        // Everything stays where it is for the successor.
+        End::HandedOver => Ok(Ok(HANDED_OVER)),
         End::InitGone => {
             place.clean();
             Ok(Err(refusal(BOOT_FAILED, "init was killed; the space has ended")))
@@ -106,10 +115,12 @@ async fn live(
     let process = process::Config {
         link: Link::new(attached.socket)?,
         init_pid: attached.init_pid,
+        minor: attached.minor,
         known: attached.children,
         logs,
         lines,
         now: clock::now,
+        ticks: ticks_receiver.clone(),
     };
     rooms.open("process", |stop| process::run(process, command_receiver, news_sender, stop));
     let control = control::Config {
@@ -127,6 +138,7 @@ async fn live(
     let mut hall = Hall {
         space,
         place,
+        args: args.clone(),
         outbox: Outbox { commands: command_sender, status, door: door_sender, watched, ticks },
         memory,
         workshop,
@@ -164,6 +176,7 @@ async fn leave(end: io::Result<End>, mut hall: Hall, rooms: Rooms) -> io::Result
             tokio::time::sleep(LAST_WORD.min(left / 4)).await;
             DRAIN.min(left / 2).max(SHORT)
         }
+        End::HandedOver => HAND_OVER,
         End::InitGone => {
             hall.end_own();
             DRAIN

@@ -25,7 +25,8 @@ use space_lifecycle::{App, JupyterLab};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-const CONFIG_PATH: &str = "JUPYTER_CONFIG_PATH";
+pub(super) const CONFIG_PATH: &str = "JUPYTER_CONFIG_PATH";
+pub(super) const PROGRAM: &str = "jupyter-lab";
 /// Where Jupyter looks for the machine's configuration.
 const SYSTEM_CONFIG: &[&str] = &["/usr/local/etc/jupyter", "/etc/jupyter"];
 
@@ -58,7 +59,7 @@ pub(super) fn definition(app: &App, kind: &JupyterLab, place: &Place) -> Definit
         name: app.name.clone(),
         label: "JupyterLab".into(),
         program: program(environment.as_deref(), &place.base_env),
-        args: arguments(&socket, &base_path, place),
+        args: arguments(&socket, &base_path, &place.home, place),
         env,
         folder: place.home.clone(),
         account: place.account.clone(),
@@ -72,12 +73,11 @@ pub(super) fn definition(app: &App, kind: &JupyterLab, place: &Place) -> Definit
 }
 
 fn program(environment: Option<&Path>, env: &BTreeMap<String, String>) -> Program {
-    const NAME: &str = "jupyter-lab";
-    let first = environment.map(|environment| environment.join("bin").join(NAME));
+    let first = environment.map(|environment| environment.join("bin").join(PROGRAM));
     let shown = environment.and_then(Path::file_name).map_or(".venv".into(), |name| name.to_string_lossy());
     Program {
-        name: NAME.into(),
-        candidates: first.into_iter().chain(on_path(NAME, env.get("PATH"))).collect(),
+        name: PROGRAM.into(),
+        candidates: first.into_iter().chain(on_path(PROGRAM, env.get("PATH"))).collect(),
         remedy: format!(
             "add a step `python: {{ packages: [jupyterlab, ipykernel], environment: {shown} }}` with `blocks: app`, \
              and name the environment in the app"
@@ -85,7 +85,8 @@ fn program(environment: Option<&Path>, env: &BTreeMap<String, String>) -> Progra
     }
 }
 
-fn arguments(socket: &Path, base_path: &str, place: &Place) -> Vec<String> {
+/// `root`: the folder that it shows.
+pub(super) fn arguments(socket: &Path, base_path: &str, root: &Path, place: &Place) -> Vec<String> {
     let mut args = vec![
         "--no-browser".into(),
         format!("--ServerApp.sock={}", socket.display()),
@@ -94,7 +95,7 @@ fn arguments(socket: &Path, base_path: &str, place: &Place) -> Vec<String> {
         "--ServerApp.certfile=".into(),
         "--ServerApp.keyfile=".into(),
         format!("--ServerApp.base_url={base_path}"),
-        format!("--ServerApp.root_dir={}", place.home.display()),
+        format!("--ServerApp.root_dir={}", root.display()),
         "--ServerApp.allow_remote_access=True".into(),
         // Only the agent can connect, so its X-Forwarded-* and X-Scheme are true.
         "--ServerApp.trust_xheaders=True".into(),

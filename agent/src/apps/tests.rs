@@ -19,6 +19,7 @@ fn place() -> Place {
         front_base: "/".into(),
         base_env: BTreeMap::from([("PATH".into(), "/usr/bin:relative:/bin".into())]),
         config_folder: "/run/space-agent/alice/jupyter".into(),
+        recovery: "/run/space-agent/alice/recovery".into(),
     }
 }
 
@@ -89,6 +90,51 @@ fn our_jupyter_defaults_come_after_everybody_else_s() {
     for (name, text) in config_files() {
         serde_json::from_str::<serde_json::Value>(text).unwrap_or_else(|error| panic!("{name}: {error}"));
     }
+}
+
+#[test]
+fn in_recovery_mode_nothing_is_the_user_s() {
+    let mut place = place();
+    let path = "/home/alice/.local/bin:/usr/bin";
+    for (name, value) in [
+        ("JUPYTER_CONFIG_PATH", "/x"),
+        ("JUPYTERLAB_SETTINGS_DIR", "/x"),
+        ("PATH", path),
+        ("LANG", "C"),
+        ("HOME", "/home/alice"),
+    ] {
+        place.base_env.insert(name.into(), value.into());
+    }
+    let mut app = jupyterlab();
+    app.env = BTreeMap::from([("PYTHONPATH".into(), "/home/alice/lib".into()), ("MINE".into(), "1".into())]);
+    let (normal, lab) = (definition(&app, &place), recovery_definition(&app, &place));
+    assert_eq!((&lab.upstream, &lab.base_path, lab.kernels), (&normal.upstream, &normal.base_path, true));
+    let clean = "/run/space-agent/alice/recovery/home";
+    assert_eq!((&*lab.env["HOME"], lab.folder.to_str()), (clean, Some(clean)));
+    assert_eq!(lab.env["JUPYTER_CONFIG_PATH"], "/run/space-agent/alice/recovery/jupyter");
+    assert_eq!((&*lab.env["PATH"], &*lab.env["LANG"]), ("/usr/bin:/home/alice/.local/bin", "C"));
+    assert_eq!(lab.env["PYTHONNOUSERSITE"], "1");
+    for (name, value) in &lab.env {
+        assert!(name == "PATH" || !value.starts_with("/home/alice") && value != "/x", "{name}={value}");
+    }
+    assert!(!lab.env.contains_key("MINE") && !lab.env.contains_key("VIRTUAL_ENV"));
+    assert!(lab.args.contains(&format!("--ServerApp.root_dir={clean}")), "{:?}", lab.args);
+    let candidates = &lab.program.candidates;
+    let at = |path: &str| candidates.iter().position(|candidate| candidate == Path::new(path));
+    assert_eq!(at("/usr/bin/jupyter-lab"), Some(0), "the image's first");
+    assert!(at("/opt/conda/bin/jupyter-lab") < at("/home/alice/.venv/bin/jupyter-lab"), "{candidates:?}");
+    assert!(at("/home/alice/.venv/bin/jupyter-lab").is_some());
+    for (name, text) in recovery::config_files(&place.home) {
+        serde_json::from_str::<serde_json::Value>(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+}
+
+#[test]
+fn a_command_in_recovery_mode_is_the_same_with_a_clean_home() {
+    let app = command(&["./serve", "x"], space_lifecycle::Upstream::Port(8501));
+    let (normal, own) = (definition(&app, &place()), recovery_definition(&app, &place()));
+    assert_eq!((&own.program, &own.args, &own.folder), (&normal.program, &normal.args, &normal.folder));
+    assert_eq!((&*own.env["HOME"], &*own.env["PORT"]), ("/run/space-agent/alice/recovery/home", "8501"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::output::printable;
-use crate::control::api::ProblemDocument;
+use crate::control::api::{KERNELS_BUSY, ProblemDocument};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -94,11 +94,11 @@ impl Agent {
         let status = response.status();
         let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
         let bytes = body.map(|body| body.to_bytes()).unwrap_or_default();
-        let message = match serde_json::from_slice::<ProblemDocument>(&bytes) {
-            Ok(problem) => printable(&problem.detail, false),
-            Err(_) => format!("{} answers {status}", self.socket.display()),
+        let (message, busy) = match serde_json::from_slice::<ProblemDocument>(&bytes) {
+            Ok(problem) => (printable(&problem.detail, false), problem.title == KERNELS_BUSY),
+            Err(_) => (format!("{} answers {status}", self.socket.display()), false),
         };
-        Failure::answered(status.as_u16(), message)
+        Failure { busy, ..Failure::answered(status.as_u16(), message) }
     }
 
     fn unreachable(&self, error: &io::Error) -> Failure {

@@ -15,11 +15,13 @@ pub(super) struct Failure {
     pub(super) message: String,
     /// The agent's answer, if it was one: its HTTP status.
     pub(super) answered: Option<u16>,
+    /// The agent says no because kernels are busy: with force it would not.
+    pub(super) busy: bool,
 }
 
 impl Failure {
     fn new(code: u8, message: impl Into<String>) -> Failure {
-        Failure { code, message: message.into(), answered: None }
+        Failure { code, message: message.into(), answered: None, busy: false }
     }
 
     pub(super) fn failed(message: impl Into<String>) -> Failure {

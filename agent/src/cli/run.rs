@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Boot a space, keep it, and stop it when it is asked to, or when nothing works in it any more
 ///
@@ -12,9 +12,12 @@ pub struct RunArgs {
     /// The lifecycle configuration (YAML)
     #[arg(value_name = "DOCUMENT")]
     pub documents: Vec<PathBuf>,
-    /// End with 78 when the document has a mistake. Every run does so for now: hidden until there is a recovery mode that
-    /// it can rule out
-    #[arg(long, hide = true)]
+    /// Start in recovery mode: the first app with a clean home and none of the set-up, to repair what is broken
+    #[arg(long, conflicts_with = "strict")]
+    pub recovery: bool,
+    /// End instead of recovery mode: with 1 when a step fails that matters, with 3 when the first app cannot be kept
+    /// running, with 78 when the document has a mistake
+    #[arg(long)]
     pub strict: bool,
     /// Print the sign-in link even when standard output is no terminal
     #[arg(long)]
@@ -25,6 +28,9 @@ pub struct RunArgs {
     /// What the space is called, if the document doesn't say it
     #[arg(long, value_name = "NAME", value_parser = space_name)]
     pub space: Option<String>,
+    /// Any command that serves HTTP on $PORT or $SPACE_AGENT_APP_SOCKET: it is the space's first app
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -53,6 +59,9 @@ impl RunArgs {
     /// The arguments as they can be typed behind `run` or `agent --init-fd N`.
     pub fn to_args(&self) -> Vec<OsString> {
         let mut args: Vec<OsString> = Vec::new();
+        if self.recovery {
+            args.push("--recovery".into());
+        }
         if self.strict {
             args.push("--strict".into());
         }
@@ -65,9 +74,10 @@ impl RunArgs {
         if let Some(space) = &self.space {
             args.extend(["--space".into(), space.into()]);
         }
-        if !self.documents.is_empty() {
+        args.extend(self.documents.iter().map(|document| unlike_an_option(document)));
+        if !self.command.is_empty() {
             args.push("--".into());
-            args.extend(self.documents.iter().map(|document| document.into()));
+            args.extend(self.command.iter().cloned());
         }
         args
     }
@@ -75,6 +85,15 @@ impl RunArgs {
     pub(super) fn checked(self) -> Result<RunArgs, (String, u8)> {
         one_document(&self.documents).map_err(|message| (message, 2))?;
         Ok(self)
+    }
+}
+
+/// What stands behind `--` is the command, so a document that is named like an option is named by its folder.
+fn unlike_an_option(document: &Path) -> OsString {
+    match document.as_os_str().as_encoded_bytes() {
+        // `-` alone is no option.
+        [b'-', _, ..] => Path::new(".").join(document).into(),
+        _ => document.into(),
     }
 }
 

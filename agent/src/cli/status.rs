@@ -89,7 +89,7 @@ fn say_change(last: Option<&Status>, news: &Status, output: &mut Output) -> Resu
     output.write(&format!("{} {}: {}\n", clock::now().wall, news.space, printable(&news.sentence, false)))
 }
 
-fn understood(line: &[u8]) -> Result<Status, Failure> {
+pub(super) fn understood(line: &[u8]) -> Result<Status, Failure> {
     serde_json::from_slice(line).map_err(|error| {
         Failure::failed(format!(
             "the agent's status is not one that this space-agent understands: {error}; use the space's own version"

@@ -3,20 +3,18 @@
 use super::client::Agent;
 use super::failure::Failure;
 use super::output::Output;
-use super::{Surroundings, Target, find};
+use super::{Surroundings, Target, confirm, find};
 use crate::control::api::StopRequest;
 use crate::model::status::Status;
 use crate::sys::tree::{self, Process};
 use clap::Args;
 use std::fs;
-use std::io::{BufRead, Write};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 /// A space may take its time (`stop.deadline`, disks); one that takes this long hangs.
 const END_DEADLINE: Duration = Duration::from_secs(15 * 60);
 const POLL: Duration = Duration::from_millis(50);
-const CONFLICT: u16 = 409;
 
 /// Stop the space and wait until it has ended
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -39,18 +37,9 @@ pub(super) async fn stop(args: &StopArgs, surroundings: &Surroundings<'_>, outpu
     let status: Status = agent.get("/v1/status").await?;
     let init = visible_init(status.agent.init_pid);
     let request = StopRequest { reason: args.reason.clone(), force: args.yes };
-    match agent.tell("/v1/stop", &request).await {
-        Err(busy) if busy.answered == Some(CONFLICT) && !args.yes => {
-            if !surroundings.interactive {
-                let message = format!("{}; add --yes to stop it all the same", busy.message);
-                return Err(Failure { message, ..busy });
-            }
-            if !agreed(&busy.message).await? {
-                return Err(Failure::failed(format!("{} goes on", status.space)));
-            }
-            agent.tell("/v1/stop", &StopRequest { force: true, ..request }).await?;
-        }
-        told => told?,
+    let told = agent.tell("/v1/stop", &request).await;
+    if confirm::insist(told, "stop", surroundings).await? {
+        agent.tell("/v1/stop", &StopRequest { force: true, ..request }).await?;
     }
     if args.no_wait {
         output.write(&format!("{} is stopping\n", status.space))?;
@@ -82,21 +71,5 @@ fn visible_init(pid: i32) -> Option<Process> {
 async fn gone(agent: &Agent, init: Option<Process>) {
     while agent.listens().await || init.is_some_and(tree::alive) {
         sleep(POLL).await;
-    }
-}
-
-/// Asks on the terminal. Waits as long as the person thinks: nothing happens until they answer.
-async fn agreed(busy: &str) -> Result<bool, Failure> {
-    let question = format!("{busy}\nStop it all the same? [y/N] ");
-    let asked = tokio::task::spawn_blocking(move || {
-        let mut answer = String::new();
-        write!(std::io::stderr(), "{question}")?;
-        std::io::stdin().lock().read_line(&mut answer)?;
-        Ok::<bool, std::io::Error>(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
-    });
-    match asked.await {
-        Ok(Ok(agreed)) => Ok(agreed),
-        Ok(Err(error)) => Err(Failure::failed(format!("cannot ask: {error}; add --yes to stop it all the same"))),
-        Err(error) => Err(Failure::failed(format!("cannot ask: {error}"))),
     }
 }

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::control::tests::Live;
-use crate::model::status::PhaseName;
+use crate::model::events::EventStatus;
+use crate::model::now::Timestamp;
+use crate::model::status::{AppState, Mode, PhaseName};
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,7 +21,9 @@ fn what_is_typed_is_understood_or_ends_with_2() {
         "run",
         "run a.yaml",
         "run --strict --print-link --log json --space lab a.yaml",
-        "run -- -odd.yaml",
+        "run --recovery ./-odd.yaml",
+        "run -- python3 -m http.server --bind 127.0.0.1",
+        "run --strict a.yaml -- streamlit run app.py",
         "check",
         "check --json a.yaml",
         "status",
@@ -33,6 +37,12 @@ fn what_is_typed_is_understood_or_ends_with_2() {
         "keep --reason x -- python train.py --epochs 3",
         "stop",
         "stop --reason done --yes --no-wait",
+        "restart",
+        "restart default --yes --no-wait --space lab",
+        "start --no-wait",
+        "events -f",
+        "doctor",
+        "doctor --json a.yaml",
         "sign-in",
         "sign-in --to /lab --expires 30s",
         "schema config",
@@ -44,8 +54,11 @@ fn what_is_typed_is_understood_or_ends_with_2() {
     }
     for (bad, says) in [
         ("", "Usage:"),
-        ("start", "unrecognized subcommand"),
+        ("begin", "unrecognized subcommand"),
+        ("restart a b", "unexpected argument"),
         ("run a.yaml b.yaml", "layers"),
+        ("run -odd.yaml", "unexpected argument"),
+        ("run --recovery --strict", "cannot be used with"),
         ("check --yaml", "unexpected argument"),
         ("run --log xml", "text, json"),
         ("run --space ../x", "a space's name"),
@@ -71,22 +84,42 @@ fn what_is_typed_is_understood_or_ends_with_2() {
 fn help_is_no_mistake_and_hides_what_only_the_agent_calls() {
     let (help, code) = typed("--help").unwrap_err();
     assert_eq!(code, 0);
-    for command in ["run", "check", "status", "why", "logs", "keep", "stop", "sign-in", "schema"] {
+    const COMMANDS: &str = "run check status why events logs keep restart start stop doctor sign-in schema";
+    for command in COMMANDS.split(' ') {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
     }
     assert!(!help.contains("\n  step") && !help.contains("\n  agent"), "{help}");
-    assert!(!typed("run --help").unwrap_err().0.contains("--strict"));
+    let (run, _) = typed("run --help").unwrap_err();
+    for argument in ["[DOCUMENT]", "[-- <COMMAND>...]", "--strict", "--recovery"] {
+        assert!(run.contains(argument), "{argument}: {run}");
+    }
     assert_eq!(typed("--version").unwrap_err().1, 0);
+}
+
+fn passed_on(run: &RunArgs) -> RunArgs {
+    let head = ["space-agent", "agent", "--init-fd", "7"].map(OsString::from);
+    match parse(head.into_iter().chain(run.to_args())) {
+        Ok(Parsed::Agent(AgentArgs { init_fd: 7, clean_up: false, run })) => run,
+        other => panic!("{run:?}: {other:?}"),
+    }
 }
 
 #[test]
 fn init_passes_the_arguments_on_to_the_agent_unchanged() {
-    for line in ["", "a.yaml", "--strict a.yaml", "--print-link --log json --space lab-1 -- -odd.yaml"] {
+    for line in [
+        "",
+        "a.yaml",
+        "-",
+        "--strict a.yaml",
+        "--recovery --print-link --log json --space lab-1 ./-odd.yaml",
+        "-- sh -c --strict",
+        "a.yaml --print-link -- --odd -- --recovery",
+    ] {
         let Ok(Parsed::Run(run)) = typed(&format!("run {line}")) else { panic!("{line}") };
-        let head = ["space-agent", "agent", "--init-fd", "7"].map(OsString::from);
-        let passed_on = parse(head.into_iter().chain(run.to_args()));
-        assert_eq!(passed_on, Ok(Parsed::Agent(AgentArgs { init_fd: 7, clean_up: false, run })), "{line}");
+        assert_eq!(passed_on(&run), run, "{line}");
     }
+    let odd = |name: &str| RunArgs { documents: vec![name.into()], ..RunArgs::default() };
+    assert_eq!(passed_on(&odd("--strict")), odd("./--strict"));
 }
 
 /// Collects what a command prints.
@@ -154,6 +187,105 @@ async fn a_refusal_is_told_with_its_exit_code() {
     // A socket that nobody listens on any more.
     drop(std::os::unix::net::UnixListener::bind(live.socket()).unwrap());
     assert_eq!(called(&live, "why").await.0.unwrap_err().code, 69);
+}
+
+#[tokio::test]
+async fn a_restart_ends_with_another_app_that_is_ready_or_says_why_not() {
+    let live = Live::new("restart");
+    let (waiting, printed) = called(&live, "restart --yes").await;
+    assert_eq!(
+        (waiting, printed),
+        (Ok(0), "JupyterLab is not started yet; it starts when the set-up is done\n".into())
+    );
+    let became = |state, since: u64, mode| {
+        live.change(|status| {
+            (status.phase, status.mode) = (PhaseName::Running, Some(mode));
+            (status.apps[0].state, status.apps[0].since) = (state, Some(Timestamp(since)));
+            status.sentence = "it runs in some mode".to_owned();
+        });
+    };
+    became(AppState::Ready, 1, Mode::Normal);
+    let failure = called(&live, "restart").await.0.unwrap_err();
+    assert_eq!(
+        (failure.code, failure.message.as_str()),
+        (1, "default is busy: train.ipynb; add --yes to restart it all the same")
+    );
+    let failure = called(&live, "restart other").await.0.unwrap_err();
+    assert_eq!((failure.code, failure.message.as_str()), (1, "this space has no app other; it has default"));
+    assert_eq!(called(&live, "restart -y --no-wait").await, (Ok(0), "JupyterLab is being restarted\n".to_owned()));
+    let early = timeout(Duration::from_millis(300), called(&live, "restart -y")).await;
+    assert!(early.is_err(), "it is still the one from before");
+    let later = async |state, mode| {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        became(state, 2, mode);
+    };
+    let (done, ()) = tokio::join!(called(&live, "restart -y"), later(AppState::Ready, Mode::Normal));
+    assert_eq!(done, (Ok(0), "JupyterLab was restarted and is ready\n".to_owned()));
+    let (done, ()) = tokio::join!(called(&live, "restart -y"), later(AppState::Starting, Mode::Recovery));
+    assert_eq!(done.0.unwrap_err().message, "it runs in some mode");
+}
+
+#[tokio::test]
+async fn a_start_says_what_came_of_it() {
+    let live = Live::new("start");
+    let turns = |phase, mode, app| {
+        live.change(|status| {
+            (status.phase, status.mode, status.apps[0].state) = (phase, mode, app);
+            status.sentence = "it does something".to_owned();
+        });
+    };
+    turns(PhaseName::Running, Some(Mode::Normal), AppState::Ready);
+    assert_eq!(called(&live, "start").await, (Ok(0), "lab runs already: it does something\n".to_owned()));
+    turns(PhaseName::Booting, None, AppState::Waiting);
+    assert_eq!(called(&live, "start --no-wait").await, (Ok(0), "lab is starting\n".to_owned()));
+    for (mode, expected) in [(Mode::Normal, Ok(0)), (Mode::Recovery, Err("it does something".to_owned()))] {
+        turns(PhaseName::Booting, None, AppState::Waiting);
+        let later = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            turns(PhaseName::Running, Some(mode), AppState::Ready);
+        };
+        let ((done, _), ()) = tokio::join!(called(&live, "start"), later);
+        assert_eq!(done.map_err(|failure| failure.message), expected);
+    }
+}
+
+#[tokio::test]
+async fn events_are_told_in_order_and_followed_without_a_gap() {
+    let live = Live::new("events");
+    let happens = |seq: u64| {
+        let event = EventStatus { seq, at: Timestamp(seq), failure: false, text: format!("thing {seq}\u{1b}[2J") };
+        live.change(|status| status.events.push(event));
+    };
+    assert_eq!(called(&live, "events").await, (Ok(0), String::new()));
+    (1..=2).for_each(happens);
+    let two = "1970-01-01T00:00:00.001Z thing 1\\u{1b}[2J\n1970-01-01T00:00:00.002Z thing 2\\u{1b}[2J\n";
+    assert_eq!(called(&live, "events").await, (Ok(0), two.to_owned()));
+    let ending = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        happens(3);
+        live.switch.stop();
+    };
+    let (followed, ()) = tokio::join!(called(&live, "events -f"), ending);
+    assert_eq!(followed, (Ok(0), format!("{two}1970-01-01T00:00:00.003Z thing 3\\u{{1b}}[2J\n")));
+}
+
+#[tokio::test]
+async fn doctor_ends_with_1_when_something_is_wrong() {
+    let live = Live::new("doctor");
+    let (code, printed) = called(&live, "doctor --json").await;
+    let document: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!((code, &document["ok"]), (Ok(0), &true.into()), "{document:#}");
+    live.change(|status| (status.phase, status.mode) = (PhaseName::Running, Some(Mode::Recovery)));
+    let (code, printed) = called(&live, "doctor").await;
+    assert_eq!(code, Ok(1), "{printed}");
+    assert!(
+        printed.starts_with("wrong    space: lab answers: the space boots\n         space-agent logs"),
+        "{printed}"
+    );
+    std::fs::remove_file(live.socket()).unwrap();
+    let (code, printed) = called(&live, "doctor /nonexistent/space.yaml").await;
+    assert_eq!(code, Ok(1), "{printed}");
+    assert!(printed.contains("wrong    document: /nonexistent/space.yaml: it cannot be read"), "{printed}");
 }
 
 #[tokio::test]

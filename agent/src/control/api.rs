@@ -9,6 +9,8 @@ use utoipa::{IntoParams, ToSchema};
 
 /// The longest reason, in bytes: it is shown in status and logged.
 pub const REASON_MAX: usize = 200;
+/// The title of a refusal that `force` overcomes.
+pub const KERNELS_BUSY: &str = "kernels are busy";
 const LINK_SECONDS: std::ops::RangeInclusive<u64> = 5..=300;
 
 /// An error, as RFC 9457 writes it.
@@ -70,6 +72,19 @@ pub struct StopRequest {
     #[serde(default)]
     pub force: bool,
 }
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RestartRequest {
+    /// Restart even when the app's kernels are busy. Without it an app with busy kernels answers 409 and names them.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// Nothing is to be said with a start.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StartRequest {}
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

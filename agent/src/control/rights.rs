@@ -34,6 +34,10 @@ pub enum Right {
     /// Take and end leases.
     Keep,
     Stop,
+    /// End an app and start it anew.
+    Restart,
+    /// Leave recovery or parked mode.
+    Start,
     /// Get a link that signs its bearer in as the owner.
     SignIn,
 }
@@ -53,8 +57,10 @@ impl Role {
     /// No wildcard: whoever adds a right decides here who has it.
     pub fn may(self, right: Right) -> bool {
         match (self, right) {
-            (Role::Operator, Right::Read | Right::Keep | Right::Stop | Right::SignIn) => true,
-            (Role::User, Right::Read | Right::Keep | Right::Stop | Right::SignIn) => true,
+            (Role::Operator, Right::Read | Right::Keep | Right::SignIn) => true,
+            (Role::Operator, Right::Stop | Right::Restart | Right::Start) => true,
+            (Role::User, Right::Read | Right::Keep | Right::SignIn) => true,
+            (Role::User, Right::Stop | Right::Restart | Right::Start) => true,
         }
     }
 }
@@ -74,6 +80,8 @@ impl fmt::Display for Right {
             Right::Read => "read",
             Right::Keep => "keep",
             Right::Stop => "stop",
+            Right::Restart => "restart an app of",
+            Right::Start => "start",
             Right::SignIn => "sign in to",
         })
     }
@@ -102,6 +110,13 @@ mod tests {
             (Door::Admin, OTHER, None),
         ] {
             assert_eq!(role(door, uid, owners), expected, "{door} socket, uid {uid}");
+        }
+    }
+
+    #[test]
+    fn the_spaces_user_under_a_root_agent_may_do_all_that_concerns_the_space_alone() {
+        for right in [Right::Read, Right::Keep, Right::Stop, Right::Restart, Right::Start, Right::SignIn] {
+            assert!(Role::User.may(right) && Role::Operator.may(right), "{right}");
         }
     }
 

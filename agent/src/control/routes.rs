@@ -1,6 +1,9 @@
 //! The routes. Each handler parses, checks its right, and answers from the status or asks the hall.
 
-use super::api::{LeaseRequest, LogQuery, ProblemDocument, SignInAnswer, SignInRequest, StatusQuery, StopRequest};
+use super::api::{
+    LeaseRequest, LogQuery, ProblemDocument, RestartRequest, SignInAnswer, SignInRequest, StartRequest, StatusQuery,
+    StopRequest,
+};
 use super::ask::ask;
 use super::extract::{Caller, Document, Name, Params};
 use super::log::{Follow, Logs, Of};
@@ -63,9 +66,9 @@ type Answer<T> = Result<T, Problem>;
 #[openapi(
     info(
         title = "space-agent control API",
-        description = "What a space is doing and why, and how to keep, stop and enter it. Served on the unix sockets \
+        description = "What a space is doing and why, and how to keep, restart, stop and enter it. Served on the unix sockets \
             $RUN/user.sock and $RUN/admin/control.sock; the peer's uid decides: root and the agent's user operate, \
-            the space's user reads, keeps, stops and signs in, everybody else gets 403. \
+            the space's user reads, keeps, restarts, stops and signs in, everybody else gets 403. \
             Errors are RFC 9457 problem documents; times are RFC 3339 with milliseconds and Z."
     ),
     components(schemas(ProblemDocument))
@@ -80,8 +83,10 @@ fn documented() -> OpenApiRouter<Arc<Room>> {
         .routes(routes!(step_log))
         .routes(routes!(apps))
         .routes(routes!(app_log))
+        .routes(routes!(restart_app))
         .routes(routes!(leases, take_lease))
         .routes(routes!(end_lease))
+        .routes(routes!(start))
         .routes(routes!(stop))
         .routes(routes!(sign_in))
         .routes(routes!(openapi_json))
@@ -230,6 +235,32 @@ async fn app_log(
     room.log(Of::App(name), query).await
 }
 
+/// End an app and start it anew. The answer comes before its end. In recovery mode the first app is the one that runs
+/// with a clean home. An app that waits for the set-up is left waiting.
+#[utoipa::path(post, path = "/v1/apps/{name}/restart", tag = "apps",
+    params(("name" = String, Path, description = "The app's name")), request_body = RestartRequest, responses(
+    (status = 202, description = "It is restarted"),
+    (status = 404, description = "No such app; those that there are are named", body = ProblemDocument,
+        content_type = "application/problem+json"),
+    (status = 409, description = "Its kernels are busy; they are named. Or the space is not in a state in which the app \
+        runs", body = ProblemDocument, content_type = "application/problem+json"),
+    (status = "default", description = "Why not", body = ProblemDocument, content_type = "application/problem+json"),
+))]
+async fn restart_app(
+    State(room): State<Arc<Room>>,
+    caller: Caller,
+    Name(app): Name,
+    Document(RestartRequest { force }): Document<RestartRequest>,
+) -> Answer<StatusCode> {
+    caller.allow(Right::Restart)?;
+    let status = room.status();
+    let names: Vec<&str> = status.apps.iter().map(|app| app.name.as_str()).collect();
+    known("app", &app, &names)?;
+    let by = caller.name();
+    ask(&room.requests, |reply| Request::Restart { app, force, by, reply }).await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
 fn known(what: &str, name: &str, names: &[&str]) -> Result<(), Problem> {
     if names.contains(&name) {
         return Ok(());
@@ -280,6 +311,24 @@ async fn end_lease(State(room): State<Arc<Room>>, caller: Caller, Name(id): Name
     caller.allow(Right::Keep)?;
     ask(&room.requests, |reply| Request::EndLease { id, reply }).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Leave recovery or parked mode: the space boots anew, with all its steps. The answer comes before it is ready.
+#[utoipa::path(post, path = "/v1/start", tag = "space", request_body = StartRequest, responses(
+    (status = 202, description = "It starts"),
+    (status = 200, description = "It runs, or is starting, already"),
+    (status = 409, description = "It is ending", body = ProblemDocument, content_type = "application/problem+json"),
+    (status = "default", description = "Why not", body = ProblemDocument, content_type = "application/problem+json"),
+))]
+async fn start(
+    State(room): State<Arc<Room>>,
+    caller: Caller,
+    Document(StartRequest {}): Document<StartRequest>,
+) -> Answer<StatusCode> {
+    caller.allow(Right::Start)?;
+    let by = caller.name();
+    let starts = ask(&room.requests, |reply| Request::Start { by, reply }).await?;
+    Ok(if starts { StatusCode::ACCEPTED } else { StatusCode::OK })
 }
 
 /// Stop the space: apps are ended, then everything else. The answer comes before the end.

@@ -95,6 +95,7 @@ async fn send(socket: &Path, method: Method, path: &str, body: &str) -> Response
 /// Knows one lease, `known`; has a busy kernel; mints links that say what they were asked for.
 async fn hall(mut inbox: mpsc::Receiver<Request>) {
     let refuse = |status, detail: &str| Refusal { status, title: "no".to_owned(), detail: detail.to_owned() };
+    let busy = |detail: &str| Refusal { title: api::KERNELS_BUSY.to_owned(), ..refuse(409, detail) };
     while let Some(request) = inbox.recv().await {
         match request {
             Request::TakeLease { reason: Some(reason), .. } if reason == "silence" => std::mem::forget(reason),
@@ -109,7 +110,12 @@ async fn hall(mut inbox: mpsc::Receiver<Request>) {
             Request::EndLease { id, reply } if id == "known" => drop(reply.send(Ok(()))),
             Request::EndLease { id, reply } => drop(reply.send(Err(refuse(404, &format!("no lease {id}"))))),
             Request::Stop { force: true, reply, .. } => drop(reply.send(Ok(()))),
-            Request::Stop { reply, .. } => drop(reply.send(Err(refuse(409, "busy: train.ipynb")))),
+            Request::Stop { reply, .. } => drop(reply.send(Err(busy("busy: train.ipynb")))),
+            Request::Restart { force: true, reply, .. } => drop(reply.send(Ok(()))),
+            Request::Restart { app, reply, .. } => {
+                drop(reply.send(Err(busy(&format!("{app} is busy: train.ipynb")))));
+            }
+            Request::Start { reply, .. } => drop(reply.send(Ok(true))),
             Request::SignIn { to, lifetime, reply } => {
                 let _ = reply.send(Ok(format!("http://x/{}#{}", to.unwrap_or_default(), lifetime.as_secs())));
             }
@@ -205,6 +211,10 @@ async fn requests_reach_the_hall_and_its_answers_come_back() {
     let busy = live.ask(post.clone(), "/v1/stop", "").await;
     assert_eq!((busy.0, &busy.1["detail"]), (StatusCode::CONFLICT, &json!("busy: train.ipynb")));
     assert_eq!(live.ask(post.clone(), "/v1/stop", r#"{"force":true}"#).await.0, 202);
+    let busy = live.ask(post.clone(), "/v1/apps/default/restart", "").await;
+    assert_eq!((busy.0, &busy.1["detail"]), (StatusCode::CONFLICT, &json!("default is busy: train.ipynb")));
+    assert_eq!(live.ask(post.clone(), "/v1/apps/default/restart", r#"{"force":true}"#).await.0, 202);
+    assert_eq!(live.ask(post.clone(), "/v1/start", "").await.0, 202);
     let link = live.ask(post, "/v1/sign-in", r#"{"to":"/lab","expires":"1m"}"#).await;
     assert_eq!(link, (StatusCode::CREATED, json!({"link": "http://x//lab#60"})));
 }
@@ -229,6 +239,10 @@ async fn every_error_is_a_problem_document() {
         ("POST", "/v1/leases", r#"{"duration":"1h","by":"x"}"#, 422, "unknown field `by`"),
         ("POST", "/v1/sign-in", r#"{"to":"//evil"}"#, 422, "path on the front door"),
         ("POST", "/v1/stop", &long, 413, "65536"),
+        ("POST", "/v1/apps/other/restart", "", 404, "no app other: this space has default"),
+        ("POST", "/v1/apps/default/restart", r#"{"yes":true}"#, 422, "unknown field `yes`"),
+        ("GET", "/v1/apps/default/restart", "", 405, "takes no GET"),
+        ("POST", "/v1/start", r#"{"mode":"normal"}"#, 422, "unknown field `mode`"),
         ("DELETE", "/v1/leases/a%2Fb", "", 400, "not a name"),
     ] {
         let response = live.send(method.parse().unwrap(), path, body).await;
@@ -280,8 +294,10 @@ async fn every_route_is_in_the_document_and_every_documented_route_is_served() {
         "GET /v1/status",
         "GET /v1/steps",
         "GET /v1/steps/deps/log",
+        "POST /v1/apps/deps/restart",
         "POST /v1/leases",
         "POST /v1/sign-in",
+        "POST /v1/start",
         "POST /v1/stop",
     ];
     let mut named: Vec<String> = operations.iter().map(|(method, path)| format!("{method} {path}")).collect();

@@ -111,6 +111,23 @@ pub struct ChildSpec {
     pub account: Account,
     /// Whether setuid programs (sudo) work for it: `user.sudo: image`.
     pub may_gain_privileges: bool,
+    /// How readily the kernel kills it when memory runs out, from -1000 to 1000; `None`: 0, as for any program. What may
+    /// not be lowered stays as it was when the space was started.
+    #[serde(default)]
+    pub oom_score_adj: Option<i32>,
+    #[serde(default)]
+    pub limits: ChildLimits,
+}
+
+/// What a child may have at most; `None`: as when the space was started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChildLimits {
+    /// Open descriptors of one process.
+    #[serde(default)]
+    pub open_files: Option<u64>,
+    /// Processes and threads of its user, in the whole space.
+    #[serde(default)]
+    pub processes: Option<u64>,
 }
 
 /// Whom the space's steps and apps run as.

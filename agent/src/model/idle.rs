@@ -119,6 +119,11 @@ impl Activity {
             .flat_map(|(app, source)| source.kernels.iter().map(move |seen| (app.as_str(), &seen.kernel)))
     }
 
+    /// The notebook of the kernel with Jupyter's id, as it was seen last.
+    pub fn kernel_name(&self, id: &str) -> Option<&str> {
+        self.kernels().find(|(_, kernel)| kernel.id == id).map(|(_, kernel)| kernel.name.as_str())
+    }
+
     pub fn blind(&self) -> impl Iterator<Item = &str> {
         self.sources.values().filter_map(|source| source.blind.as_ref().map(|(_, why)| why.as_str()))
     }

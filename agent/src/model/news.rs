@@ -1,7 +1,7 @@
 //! What has changed between two statuses, in lines for whoever watches the agent's log.
 
 use super::now::spoken;
-use super::status::{AppState, PhaseName, Status, StepState, StepStatus};
+use super::status::{AppState, Mode, PhaseName, Status, StepState, StepStatus};
 use std::time::Duration;
 
 /// A line, and whether it is a failure.
@@ -18,16 +18,16 @@ pub fn news(before: &Status, after: &Status, failed: bool) -> Vec<Line> {
     let steps = steps.filter_map(|(_, new)| step(new));
     let apps = before.apps.iter().zip(&after.apps).filter(|(old, new)| old.state != new.state);
     let apps = apps.filter_map(|(_, app)| {
-        let why = app.why.as_deref().unwrap_or("it ended");
-        let line = match app.state {
-            AppState::Starting => format!("{} is starting", app.label),
-            AppState::Restarting => format!("{} will be started again: {why}", app.label),
+        let (line, failure) = match (app.state, &app.why) {
+            (AppState::Starting, _) => (format!("{} is starting", app.label), false),
+            (AppState::Restarting, Some(why)) => (format!("{} will be started again: {why}", app.label), true),
+            (AppState::Restarting, None) => (format!("{} is ended, to be started anew", app.label), false),
             // Readiness and failure are the space's news.
             _ => return None,
         };
-        Some(Line { line, failure: app.state == AppState::Restarting })
+        Some(Line { line, failure })
     });
-    let space = (before.phase != after.phase).then(|| space(after, failed));
+    let space = ((before.phase, before.mode) != (after.phase, after.mode)).then(|| space(before, after, failed));
     // That it stops is the reason for what follows; that it runs follows from the rest.
     let ends = matches!(after.phase, PhaseName::Stopping);
     let (first, last) = if ends { (space, None) } else { (None, space) };
@@ -52,7 +52,17 @@ fn step(step: &StepStatus) -> Option<Line> {
 }
 
 /// A failure is told with its reason once: what follows from it is told in short.
-fn space(after: &Status, failed: bool) -> Line {
+fn space(before: &Status, after: &Status, failed: bool) -> Line {
+    let why = after.reason.as_deref().unwrap_or("somebody asked for it");
+    match after.mode {
+        Some(Mode::Recovery) if before.mode != after.mode => {
+            return Line { line: format!("the space turned to recovery mode: {why}"), failure: true };
+        }
+        Some(Mode::Parked) if before.mode != after.mode => {
+            return Line { line: format!("parked: {why}"), failure: false };
+        }
+        _ => {}
+    }
     let line = match after.phase {
         PhaseName::Stopping if failed => "the space stops after its failure".to_owned(),
         PhaseName::Stopped if failed => "the space has stopped after its failure".to_owned(),
@@ -91,6 +101,17 @@ mod tests {
             assert_eq!(told(|status| status.steps = steps(state, why), false), [(line.to_owned(), failure)]);
         }
         assert_eq!(told(|_| {}, false), []);
+    }
+
+    #[test]
+    fn a_change_of_mode_is_told_with_its_reason() {
+        let turns =
+            |mode| move |status: &mut Status| (status.mode, status.reason) = (Some(mode), Some("x broke".into()));
+        let recovery = ("the space turned to recovery mode: x broke".to_owned(), true);
+        assert_eq!(told(turns(Mode::Recovery), false), [recovery]);
+        assert_eq!(told(turns(Mode::Parked), false), [("parked: x broke".to_owned(), false)]);
+        let starts = |status: &mut Status| (status.phase, status.mode) = (PhaseName::Booting, None);
+        assert_eq!(told(starts, false), [("what it does".to_owned(), false)]);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! for twice, and none is lost between the saving and the act.
 
 mod apps;
+mod asked;
 mod boot;
 mod detour;
 mod ending;
@@ -17,6 +18,7 @@ use super::events::Events;
 use super::idle::{Activity, Verdict};
 use super::isolation::Isolation;
 use super::lease::{self, Lease};
+use super::memory::{self, MemoryNews, Victim};
 use super::now::{Monotonic, Now, Timestamp};
 use super::reading::Reading;
 use super::status::Mode;
@@ -26,7 +28,7 @@ use space_lifecycle::Moment;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub use detour::Beginning;
+pub use detour::{Beginning, Turn};
 pub use ending::{FAILED_SHOWN, Stage};
 
 /// How long beyond its end the use of a link is remembered, in milliseconds: the front door allows for clocks that
@@ -209,6 +211,18 @@ pub enum Event {
     StartAsked {
         by: String,
     },
+    /// What the space is to be at its next start, out of recovery or parked mode.
+    Replaced {
+        spec: Box<space_lifecycle::Space>,
+        app_facts: Vec<AppFacts>,
+    },
+    /// The same steps and apps, under other limits; what that means, in sentences.
+    Reloaded {
+        spec: Box<space_lifecycle::Space>,
+        told: Vec<String>,
+    },
+    /// Something outside the state machine that may surprise.
+    Warned(String),
     /// A command for the console of recovery mode, for the user's shell.
     RescueAsked {
         command: String,
@@ -221,6 +235,8 @@ pub enum Event {
     AppAnswers {
         child: String,
     },
+    /// Memory runs short, or the system has ended something for it.
+    Memory(MemoryNews),
     /// What is not committed or not pushed, a sentence for each repository.
     RepositoriesSeen(Vec<String>),
     /// Something outside the state machine that belongs into the space's events.
@@ -337,9 +353,13 @@ impl Space {
             Event::StopAsked { reason } => self.stop_asked(reason, now, &mut effects),
             Event::RestartAsked { app, by } => self.restart_asked(app, &by, now, &mut effects),
             Event::StartAsked { by } => self.start_asked(&by, now, &mut effects),
+            Event::Replaced { spec, app_facts } => self.replaced(*spec, app_facts, &mut effects),
+            Event::Reloaded { spec, told } => self.reloaded(*spec, told, now),
+            Event::Warned(text) => self.warn(text),
             Event::RescueAsked { command } => self.rescue_asked(command, &mut effects),
             Event::AppSilent { child } => self.app_silent(&child, now, &mut effects),
             Event::AppAnswers { child } => self.app_answers(&child),
+            Event::Memory(news) => self.memory_news(news, now),
             Event::RepositoriesSeen(found) => self.repositories_seen(found, now),
             Event::Noted { text, failure } => self.events.tell(now, failure, text),
             Event::TreeEnded => self.tree_ended(now),
@@ -466,11 +486,42 @@ impl Space {
         }
     }
 
+    /// Whether the notebooks of all kernels that these news are about are known.
+    pub fn knows_kernels_of(&self, news: &MemoryNews) -> bool {
+        let about: Vec<&Victim> = match news {
+            MemoryNews::Pressure { largest, .. } => largest.iter().collect(),
+            MemoryNews::Killed { victims, .. } => victims.iter().collect(),
+        };
+        let mut kernels = about.into_iter().filter_map(|victim| victim.role.kernel());
+        kernels.all(|id| self.activity.kernel_name(id).is_some())
+    }
+
+    fn memory_news(&mut self, news: MemoryNews, now: Now) {
+        let notebook = |victim: &Victim| victim.role.kernel().and_then(|id| self.activity.kernel_name(id));
+        let told: Vec<String> = match &news {
+            MemoryNews::Pressure { used, limit, largest } => {
+                let largest = largest.as_ref();
+                vec![memory::pressure_sentence(*used, *limit, largest, largest.and_then(notebook))]
+            }
+            MemoryNews::Killed { victims, count, limit } => {
+                let known = victims.iter().map(|victim| memory::killed_sentence(victim, *limit, notebook(victim)));
+                let unknown = count.saturating_sub(victims.len() as u64);
+                let rest = (unknown > 0).then(|| memory::unknown_sentence(unknown, *limit));
+                known.chain(rest).collect()
+            }
+        };
+        for sentence in told {
+            self.events.tell(now, true, sentence);
+        }
+    }
+
     fn other_ended(&mut self, child: &str, exit: &Exit) {
         if child.parse() == Ok(ChildId::IdleCommand(self.idle_commands)) {
             self.idle_command_runs = false;
         }
-        if !exit.success() {
+        // A command of the console tells its end itself, if it ever ran.
+        let told = matches!(child.parse(), Ok(ChildId::Rescue(_))) && !matches!(exit, Exit::NotStarted(_));
+        if !exit.success() && !told {
             self.warn(format!("{child} {exit}"));
         }
     }

@@ -161,7 +161,8 @@ pub enum AppState {
     Starting,
     /// It takes requests.
     Ready,
-    /// It ended and will be started again after a backoff.
+    /// It has ended and will be started again after a backoff, with `why`; without, its end and a new start were asked
+    /// for.
     Restarting,
     /// It was given up: it ended too often, or cannot be started.
     Failed,
@@ -257,10 +258,11 @@ impl Status {
         if held { now } else { self.activity.last_active.min(now) }
     }
 
-    /// Why the space is or isn't idle. While it boots or ends, that is the reason; what works in it matters only in
-    /// between.
+    /// Why the space is or isn't idle. While it boots or ends, that is the reason, and in recovery mode or parked the
+    /// mode is; what works in it matters only in between.
     pub fn why(&self) -> &str {
-        if self.up() { &self.activity.sentence } else { &self.sentence }
+        let normal = self.up() && !matches!(self.mode, Some(Mode::Recovery | Mode::Parked));
+        if normal { &self.activity.sentence } else { &self.sentence }
     }
 
     /// The boot is over and the end has not begun.
@@ -382,7 +384,11 @@ pub(super) mod tests {
     fn why_is_the_activity_while_the_space_is_up_and_else_what_it_does() {
         let mut status = status();
         assert_eq!(status.why(), "why it is idle");
-        status.phase = PhaseName::Failed;
+        for mode in [Mode::Recovery, Mode::Parked] {
+            status.mode = Some(mode);
+            assert_eq!(status.why(), "what it does");
+        }
+        (status.phase, status.mode) = (PhaseName::Failed, None);
         assert_eq!(status.why(), "what it does");
     }
 }

@@ -160,7 +160,8 @@ impl Space {
             state,
             pid,
             restarts: run.history.restarts,
-            why: run.why.clone(),
+            // What was before is no reason for what was asked for.
+            why: run.why.clone().filter(|_| !run.asked || !self.up()),
             since: since.map(|since| since.wall),
         }
     }

@@ -21,6 +21,8 @@ pub struct Attached {
     pub init_pid: i32,
     /// How often init was asked to stop before this agent came.
     pub stops_asked: u32,
+    /// Which of [`ToInit`]'s messages init knows (see [`link::MINOR`]).
+    pub minor: u32,
     /// The memory file with the state.
     pub state: OwnedFd,
     pub kept: Vec<(String, OwnedFd)>,
@@ -38,13 +40,13 @@ pub struct KnownChild {
 
 /// Says hello to init and takes in all it knows. Blocking, before the runtime.
 pub fn attach(socket: OwnedFd) -> io::Result<Attached> {
-    link::send(&socket, &ToInit::Hello { version: link::VERSION }, None)?;
+    link::send(&socket, &ToInit::Hello { version: link::VERSION, minor: link::MINOR }, None)?;
     let (mut welcome, mut kept, mut children) = (None, Vec::new(), Vec::new());
     loop {
         match next(&socket)? {
-            (ToAgent::Welcome { version, starts, init_pid, stops_asked }, Some(state)) => {
+            (ToAgent::Welcome { version, starts, init_pid, stops_asked, minor }, Some(state)) => {
                 speak(version)?;
-                welcome = Some((starts, init_pid, stops_asked, state));
+                welcome = Some((starts, init_pid, stops_asked, minor, state));
             }
             (ToAgent::Kept { name }, Some(fd)) => kept.push((name, fd)),
             (ToAgent::Child { id, pid, exit }, output) => children.push(KnownChild { id, pid, exit, output }),
@@ -52,8 +54,8 @@ pub fn attach(socket: OwnedFd) -> io::Result<Attached> {
             (other, _) => return Err(unexpected(&other)),
         }
     }
-    let (starts, init_pid, stops_asked, state) = welcome.ok_or_else(|| unexpected(&ToAgent::Complete))?;
-    Ok(Attached { socket, starts, init_pid, stops_asked, state, kept, children })
+    let (starts, init_pid, stops_asked, minor, state) = welcome.ok_or_else(|| unexpected(&ToAgent::Complete))?;
+    Ok(Attached { socket, starts, init_pid, stops_asked, minor, state, kept, children })
 }
 
 /// Gives init a descriptor to keep. Blocking, before the runtime.
@@ -67,22 +69,33 @@ pub fn set_policy(socket: &OwnedFd, max: u32, within: Duration) -> io::Result<()
     link::send(socket, &ToInit::Policy { max, within_ms }, None)
 }
 
+/// What to tell init when the space begins to end: it ends by itself with `code` what is left after `within`, and a
+/// quarter of a second of grace. `None` for an init that would not understand.
+pub fn promise_end(minor: u32, within: Duration, code: u8) -> Option<ToInit> {
+    let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+    (minor >= 1).then_some(ToInit::Ending { within_ms, code })
+}
+
 /// Ends children whose state nobody can read any more, and lets init forget them. Blocking, before the runtime.
 pub fn end_known(attached: &mut Attached) -> io::Result<()> {
     let socket = &attached.socket;
     let mut left: Vec<String> = Vec::new();
     for child in attached.children.drain(..) {
         match child.exit {
-            Some(_) => link::send(socket, &ToInit::Acknowledge { id: child.id }, None)?,
+            Some(_) => link::send_patiently(socket, &ToInit::Acknowledge { id: child.id }, None)?,
             None => {
-                link::send(socket, &ToInit::Signal { id: child.id.clone(), signal: Signal::SIGKILL as i32 }, None)?;
+                link::send_patiently(
+                    socket,
+                    &ToInit::Signal { id: child.id.clone(), signal: Signal::SIGKILL as i32 },
+                    None,
+                )?;
                 left.push(child.id);
             }
         }
     }
     while !left.is_empty() {
         if let (ToAgent::Ended { id, .. }, _) = next(socket)? {
-            link::send(socket, &ToInit::Acknowledge { id: id.clone() }, None)?;
+            link::send_patiently(socket, &ToInit::Acknowledge { id: id.clone() }, None)?;
             left.retain(|left| *left != id);
         }
     }
@@ -127,9 +140,10 @@ impl Link {
         Ok(Link { socket: link::watch(socket)?, buffer: Vec::new() })
     }
 
-    /// init reads whatever it is sent, at once; a full buffer means that it hangs, which nothing here can mend.
+    /// init reads whatever it is sent, at once: a full buffer is waited for, which takes it milliseconds, and if it stays
+    /// full then init hangs, which nothing here can mend.
     pub fn send(&self, message: &ToInit) -> io::Result<()> {
-        link::send(self.socket.get_ref(), message, None)
+        link::send_patiently(self.socket.get_ref(), message, None)
     }
 
     /// The next message; `None` once init is gone. Cancel-safe: a message is taken in one system call.

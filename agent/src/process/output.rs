@@ -4,6 +4,7 @@ use super::logs::Logs;
 use crate::model::child::ChildId;
 use crate::model::log::LogLine;
 use crate::model::now::Now;
+use crate::sys::stop::Stop;
 use space_lifecycle::printable::is_obeyed;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,6 +24,8 @@ pub(super) struct Output {
     pub(super) logs: Logs,
     pub(super) lines: broadcast::Sender<Arc<LogLine>>,
     pub(super) now: fn() -> Now,
+    /// The room ends: what was read is still written, the rest stays in the pipe for the next agent.
+    pub(super) stop: Stop,
 }
 
 /// The last line that says something, for the message when the child ends badly. Locked for a copy only, never over a wait.
@@ -70,7 +73,14 @@ impl Output {
     pub(super) async fn read(&self, source: Source, fd: OwnedFd, tail: Tail) {
         let Ok(mut pipe) = pipe::Receiver::from_owned_fd(fd) else { return };
         let (mut buffer, mut line) = (vec![0; 16 * 1024], Vec::new());
-        while let Ok(length @ 1..) = pipe.read(&mut buffer).await {
+        let mut stop = self.stop.clone();
+        loop {
+            // Cancel-safe: what was not read is still in the pipe.
+            let read = tokio::select! {
+                read = pipe.read(&mut buffer) => read,
+                () = stop.wanted() => return self.cut(&source, &line),
+            };
+            let Ok(length @ 1..) = read else { break };
             self.logs.append(&source.log, &buffer[..length]).await;
             for byte in &buffer[..length] {
                 match byte {
@@ -82,6 +92,13 @@ impl Output {
         }
         if !line.is_empty() {
             self.line(&source.name, &mut line, &tail);
+        }
+    }
+
+    /// The rest of this line is for the next agent; whoever watches sees what there is of it.
+    fn cut(&self, source: &Source, line: &[u8]) {
+        if !line.is_empty() {
+            self.line(&source.name, &mut line.to_vec(), &Tail::default());
         }
     }
 

@@ -23,7 +23,11 @@ const FORM: usize = 16 * 1024;
 const FORM_TIME: Duration = Duration::from_secs(10);
 /// How long the hall may take to answer.
 const HALL: Duration = Duration::from_secs(5);
+/// A start reads the document again, which may be on a slow disk.
+const START: Duration = Duration::from_secs(35);
 const KEEP_DEFAULT_MINUTES: u64 = 60;
+/// The longest command that the console takes, in bytes.
+const COMMAND: usize = 8 * 1024;
 
 pub(super) async fn answer(
     front: &Arc<Front>,
@@ -41,7 +45,9 @@ pub(super) async fn answer(
         Own::SignIn => answer::not_allowed("GET and POST"),
         Own::SignOut if post => sign_out(door, &request),
         Own::Keep if post => keep(front, request).await,
-        Own::SignOut | Own::Keep => answer::not_allowed("POST"),
+        Own::Start if post => start(front, door, &request).await,
+        Own::Rescue if post => rescue(front, door, request).await,
+        Own::SignOut | Own::Keep | Own::Start | Own::Rescue => answer::not_allowed("POST"),
         _ if !read => answer::not_allowed("GET and HEAD"),
         Own::Live => answer::word(StatusCode::OK, "ok"),
         Own::Ready if status.ready() => answer::word(StatusCode::OK, "ready"),
@@ -136,15 +142,62 @@ async fn keep(front: &Front, request: Request<Incoming>) -> Response<Body> {
         Some(_) => return answer::text(StatusCode::BAD_REQUEST, "the field \"minutes\" is not a number of minutes"),
     };
     let duration = Duration::from_secs(minutes * 60);
+    match asked(front, HALL, |reply| super::Request::Keep { duration, reply }).await {
+        Ok(()) => answer::text(StatusCode::OK, &format!("kept for {}", spoken(duration))),
+        Err(refusal) => refusal,
+    }
+}
+
+/// "Start", out of recovery or parked mode.
+async fn start(front: &Front, door: &Door, request: &Request<Incoming>) -> Response<Body> {
+    let page = accepts(request.headers(), "text/html");
+    match asked(front, START, |reply| super::Request::Start { reply }).await {
+        Ok(()) => back_or(page, door, "the space starts"),
+        Err(refusal) => refusal,
+    }
+}
+
+/// A line of the console. What it prints comes with the events.
+async fn rescue(front: &Front, door: &Door, request: Request<Incoming>) -> Response<Body> {
+    let page = accepts(request.headers(), "text/html");
+    let mut form = match read_form(request).await {
+        Ok(form) => form,
+        Err(refusal) => return refusal,
+    };
+    let command = form.remove("command").unwrap_or_default();
+    if command.trim().is_empty() || command.len() > COMMAND || command.contains('\0') {
+        let wrong = "the field \"command\" holds no command of 1 to 8192 bytes without NUL";
+        return answer::text(StatusCode::BAD_REQUEST, wrong);
+    }
+    match asked(front, HALL, |reply| super::Request::Rescue { command, reply }).await {
+        Ok(()) => back_or(page, door, "the command runs; its output is on the space's page"),
+        Err(refusal) => refusal,
+    }
+}
+
+/// A form without scripts comes from the page, and goes back to it.
+fn back_or(page: bool, door: &Door, sentence: &str) -> Response<Body> {
+    match page {
+        true => answer::redirect(StatusCode::SEE_OTHER, &format!("{}_space/", door.base_path)),
+        false => answer::text(StatusCode::OK, sentence),
+    }
+}
+
+/// Asks the hall for something that it may refuse with a sentence.
+async fn asked(
+    front: &Front,
+    patience: Duration,
+    request: impl FnOnce(oneshot::Sender<Result<(), String>>) -> super::Request,
+) -> Result<(), Response<Body>> {
     let (reply, hall) = oneshot::channel();
     let asked = async {
-        front.requests.send(super::Request::Keep { duration, reply }).await.ok()?;
+        front.requests.send(request(reply)).await.ok()?;
         hall.await.ok()
     };
-    match timeout(HALL, asked).await.ok().flatten() {
-        Some(Ok(())) => answer::text(StatusCode::OK, &format!("kept for {}", spoken(duration))),
-        Some(Err(why)) => answer::text(StatusCode::CONFLICT, &why),
-        None => answer::later("the space can not take this just now"),
+    match timeout(patience, asked).await.ok().flatten() {
+        Some(Ok(())) => Ok(()),
+        Some(Err(why)) => Err(answer::text(StatusCode::CONFLICT, &why)),
+        None => Err(answer::later("the space can not take this just now")),
     }
 }
 

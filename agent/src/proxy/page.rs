@@ -6,7 +6,7 @@
 use super::answer::{self, Body};
 use super::keys::base64;
 use crate::model::route::{Door, Route, RouteState};
-use crate::model::status::Status;
+use crate::model::status::{Mode, Status};
 use hyper::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY};
 use hyper::{Response, StatusCode};
 use ring::digest;
@@ -24,18 +24,35 @@ struct Template {
     script: &'static str,
 }
 
-/// The start page, which becomes `app` when that is ready; or, without one, the space's page, which stays.
+/// The start page, which becomes `app` when that is ready; or, without one, the space's page, which stays. In recovery
+/// and parked mode the page is what there is to be had: 200, since platforms put pages of their own in the place of 503.
 pub(super) fn start(door: &Door, status: &Status, app: Option<&Route>) -> Response<Body> {
+    let mode = status.mode.filter(|mode| *mode != Mode::Normal);
+    let gone = mode.is_none() && app.is_some_and(|route| route.state == RouteState::Gone);
+    let waits = mode.is_none() && app.is_some();
     let html = START.fill(&[
         ("space", &door.space),
         ("base", &door.base_path),
         ("app", app.map_or("", |route| &route.app)),
+        ("mode", mode_name(mode)),
         ("sentence", &status.sentence),
+        ("reason", status.reason.as_deref().unwrap_or("somebody asked for it")),
+        ("warnings", &status.warnings.join("\n")),
+        ("user", &status.user),
+        ("home", &status.home),
         // Without scripts: look again, as long as something is to come.
-        ("again", app.map_or("", |_| "<noscript><meta http-equiv=\"refresh\" content=\"3\"></noscript>")),
+        ("again", if waits { "<noscript><meta http-equiv=\"refresh\" content=\"3\"></noscript>" } else { "" }),
     ]);
-    let gone = app.is_some_and(|route| route.state == RouteState::Gone);
     respond(if gone { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }, html, &START_POLICY)
+}
+
+/// As the status names it.
+fn mode_name(mode: Option<Mode>) -> &'static str {
+    match mode {
+        None | Some(Mode::Normal) => "normal",
+        Some(Mode::Recovery) => "recovery",
+        Some(Mode::Parked) => "parked",
+    }
 }
 
 /// Asks for a link; redeems the one in the fragment.
@@ -120,11 +137,12 @@ mod tests {
         assert_eq!(html.matches("</script>").count(), 1);
     }
 
+    const START_NAMES: &[&str] =
+        &["space", "base", "app", "mode", "sentence", "reason", "warnings", "user", "home", "again"];
+
     #[test]
     fn every_placeholder_of_the_pages_is_filled() {
-        for (template, names) in
-            [(START, &["space", "base", "app", "sentence", "again"][..]), (SIGN_IN, &["space", "base", "why"])]
-        {
+        for (template, names) in [(START, START_NAMES), (SIGN_IN, &["space", "base", "why"])] {
             let filled = template.fill(&names.iter().map(|name| (*name, "x")).collect::<Vec<_>>());
             assert!(!filled.contains("{{"), "{filled}");
             let mut rest = template.html;

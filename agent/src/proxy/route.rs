@@ -29,6 +29,10 @@ pub(super) enum Own {
     SignOut,
     Events,
     Keep,
+    /// Out of recovery or parked mode.
+    Start,
+    /// The console of recovery mode.
+    Rescue,
 }
 
 impl Own {
@@ -47,6 +51,8 @@ impl Own {
             "_space/sign-out" => Own::SignOut,
             "_space/events" => Own::Events,
             "_space/keep" => Own::Keep,
+            "_space/start" => Own::Start,
+            "_space/rescue" => Own::Rescue,
             _ => return None,
         })
     }

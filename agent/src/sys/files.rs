@@ -6,7 +6,9 @@
 
 use crate::model::child::Account;
 use nix::fcntl::OFlag;
+use nix::sys::statvfs::{FsFlags, statvfs};
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
@@ -96,12 +98,30 @@ pub fn on_path(program: &str, path: Option<&impl AsRef<OsStr>>) -> Vec<PathBuf> 
 /// end? By the mode bits alone, as somebody who sees more (root) can look at them; other means to grant rights (ACLs) are
 /// not known here. The path is absolute. Blocks for a few `stat`s.
 pub fn executable_by(path: &Path, account: &Account) -> bool {
+    followed(path, account).is_some_and(|file| file.is_file() && may_execute(&file, account))
+}
+
+/// Could this account be in the folder? As [`executable_by`].
+pub fn enterable_by(path: &Path, account: &Account) -> bool {
+    followed(path, account).is_some_and(|folder| folder.is_dir() && may_execute(&folder, account))
+}
+
+/// Could this account make files in the folder, if its disk takes any? As [`executable_by`].
+pub fn writable_by(path: &Path, account: &Account) -> bool {
+    let may_write = |folder: &Metadata| {
+        account.uid == 0 || class_bits(folder.mode(), (folder.uid(), folder.gid()), account) & 0o2 != 0
+    };
+    followed(path, account).is_some_and(|folder| folder.is_dir() && may_execute(&folder, account) && may_write(&folder))
+}
+
+/// What is at the end of the path, if the account can get there.
+fn followed(path: &Path, account: &Account) -> Option<Metadata> {
     let (mut at, mut links) = (PathBuf::from("/"), 0);
     let mut to_go: Vec<OsString> = parts(path);
     while let Some(part) = to_go.pop() {
         let searchable = fs::symlink_metadata(&at).is_ok_and(|folder| folder.is_dir() && may_execute(&folder, account));
         if !searchable {
-            return false;
+            return None;
         }
         if part == ".." {
             at.pop();
@@ -116,12 +136,12 @@ pub fn executable_by(path: &Path, account: &Account) -> bool {
                     at = PathBuf::from("/");
                 }
             }
-            Ok(_) => return false,
+            Ok(_) => return None,
             // No link, or not there.
             Err(_) => at = next,
         }
     }
-    fs::symlink_metadata(&at).is_ok_and(|file| file.is_file() && may_execute(&file, account))
+    fs::symlink_metadata(&at).ok()
 }
 
 /// As many as the kernel follows.
@@ -137,15 +157,54 @@ fn may_execute(about: &Metadata, account: &Account) -> bool {
     execute_bit(about.mode(), (about.uid(), about.gid()), account)
 }
 
-/// The first class that fits decides, also if a later one would allow more (path_resolution(7)). `owner`: uid and gid.
+/// `owner`: uid and gid.
 fn execute_bit(mode: u32, owner: (u32, u32), account: &Account) -> bool {
-    let bit = match owner {
-        _ if account.uid == 0 => 0o111,
-        (uid, _) if uid == account.uid => 0o100,
-        (_, gid) if gid == account.gid || account.groups.contains(&gid) => 0o010,
-        _ => 0o001,
-    };
-    mode & bit != 0
+    if account.uid == 0 { mode & 0o111 != 0 } else { class_bits(mode, owner, account) & 0o1 != 0 }
+}
+
+/// The first class that fits decides, also if a later one would allow more (path_resolution(7)).
+fn class_bits(mode: u32, owner: (u32, u32), account: &Account) -> u32 {
+    match owner {
+        (uid, _) if uid == account.uid => mode >> 6,
+        (_, gid) if gid == account.gid || account.groups.contains(&gid) => mode >> 3,
+        _ => mode,
+    }
+}
+
+/// Why a disk takes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refuses {
+    ReadOnly,
+    Full,
+    /// It holds as many files as it can.
+    FullOfFiles,
+}
+
+impl fmt::Display for Refuses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refuses::ReadOnly => "it is mounted read-only",
+            Refuses::Full => "its disk is full",
+            Refuses::FullOfFiles => "its disk holds as many files as it can",
+        })
+    }
+}
+
+/// What can be said against the disk of a folder that somebody is to write to.
+pub fn disk_refuses(folder: &Path) -> io::Result<Option<Refuses>> {
+    /// Settings and histories need some room; what is less is none.
+    const ROOM: u64 = 256 * 1024;
+    let disk = statvfs(folder)?;
+    let room = disk.blocks_available().saturating_mul(disk.fragment_size());
+    Ok(if disk.flags().contains(FsFlags::ST_RDONLY) {
+        Some(Refuses::ReadOnly)
+    } else if disk.blocks() > 0 && room < ROOM {
+        Some(Refuses::Full)
+    } else if disk.files() > 0 && disk.files_available() == 0 {
+        Some(Refuses::FullOfFiles)
+    } else {
+        None
+    })
 }
 
 /// Writes everything of the file system that holds `path` to its disk: after a power cut, what was written before this

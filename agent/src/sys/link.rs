@@ -6,10 +6,12 @@
 //! From then on news as it happens. An exit is told to each new agent again until it is acknowledged.
 //!
 //! Versioned, since an upgrade replaces the agent and not init: a new agent must speak the version of an old init. A
-//! field may be added (the other side ignores it); anything else needs a new version.
+//! field may be added (the other side ignores it). A message may be added with a new [`MINOR`]: each side says its own
+//! in the greeting, and is never sent a message that came after it. Anything else needs a new [`VERSION`].
 
 use crate::model::child::{ChildSpec, Exit};
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
 };
@@ -22,39 +24,41 @@ use tokio::io::unix::AsyncFd;
 /// The protocol's version that this binary speaks.
 pub const VERSION: u32 = 1;
 
+/// The newest messages of the version that this binary knows. 0 is a peer that does not say: it knows none of those
+/// marked with a minor version below.
+pub const MINOR: u32 = 1;
+
+/// The exit code of an agent that was asked to make room for its successor ([`ToAgent::Replace`]), and has.
+pub const HANDED_OVER: i32 = 75;
+
 /// The largest message in bytes; a sequenced packet must fit the socket's send buffer (208 KiB by default).
 pub const LARGEST: usize = 160 * 1024;
+
+/// How long the agent waits for init to read: init does nothing that takes long.
+const PATIENCE: u16 = 5_000;
 
 /// What the agent asks of init.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToInit {
     Hello {
         version: u32,
+        #[serde(default)]
+        minor: u32,
     },
     /// How often the agent may crash before init gives up.
-    Policy {
-        max: u32,
-        within_ms: u64,
-    },
+    Policy { max: u32, within_ms: u64 },
     /// Keep the descriptor that comes with this message, under this name (replaces an older one).
-    Keep {
-        name: String,
-    },
+    Keep { name: String },
     /// Start a child. Refused if a child with this id is known, so that asking twice never starts two.
-    Spawn {
-        id: String,
-        spec: Box<ChildSpec>,
-    },
+    Spawn { id: String, spec: Box<ChildSpec> },
     /// Send a signal to a child's process group, which can't be mistaken while its leader is not reaped, or, once the
     /// leader has ended, to nobody.
-    Signal {
-        id: String,
-        signal: i32,
-    },
+    Signal { id: String, signal: i32 },
     /// The exit of this child is stored: forget the child.
-    Acknowledge {
-        id: String,
-    },
+    Acknowledge { id: String },
+    /// Minor 1. The space ends: it has this long, and then init ends what is left and leaves with this code, whatever
+    /// the agent does. A later one replaces an earlier one. An agent that was asked to stop says this at once.
+    Ending { within_ms: u64, code: u8 },
 }
 
 /// What init tells the agent.
@@ -68,6 +72,8 @@ pub enum ToAgent {
         init_pid: i32,
         /// How often init was asked to stop by a signal.
         stops_asked: u32,
+        #[serde(default)]
+        minor: u32,
     },
     /// With the descriptor.
     Kept {
@@ -92,6 +98,10 @@ pub enum ToAgent {
     StopAsked {
         times: u32,
     },
+    /// Minor 1. Store the state, write out what is not written, and leave with [`HANDED_OVER`]; the successor goes on.
+    Replace,
+    /// Minor 1. Read the documents again.
+    Reload,
 }
 
 /// A connected pair; closed on exec, not blocking.
@@ -138,6 +148,22 @@ pub fn send(socket: &OwnedFd, message: &impl Serialize, fd: Option<BorrowedFd<'_
         match sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&bytes)], &control, flags, None) {
             Ok(_) => return Ok(()),
             Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// As [`send`], for the agent: init takes in whatever it is sent, so a full buffer is waited for, this long at most.
+pub fn send_patiently(socket: &OwnedFd, message: &impl Serialize, fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    loop {
+        match send(socket, message, fd) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            sent => return sent,
+        }
+        let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
+        match poll(&mut fds, PATIENCE) {
+            Ok(0) => return Err(io::Error::new(io::ErrorKind::TimedOut, "init does not read what it is sent")),
+            Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
     }
@@ -199,6 +225,21 @@ mod tests {
         let (message, fd) = receive::<ToInit>(&there, &mut buffer).unwrap().unwrap();
         assert!(matches!(message, ToInit::Acknowledge { .. }) && fd.is_none());
         assert!(receive::<ToInit>(&there, &mut buffer).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_peer_that_says_no_minor_version_has_none_and_ours_is_passed_over() {
+        // What the first release says, and how it reads what it is told.
+        #[derive(Deserialize)]
+        enum First {
+            Welcome { version: u32, starts: u32, init_pid: i32, stops_asked: u32 },
+        }
+        let hello: ToInit = serde_json::from_str(r#"{"Hello":{"version":1}}"#).unwrap();
+        assert!(matches!(hello, ToInit::Hello { version: VERSION, minor: 0 }));
+        let welcome = ToAgent::Welcome { version: VERSION, starts: 2, init_pid: 3, stops_asked: 4, minor: MINOR };
+        let First::Welcome { version, starts, init_pid, stops_asked } =
+            serde_json::from_slice(&serde_json::to_vec(&welcome).unwrap()).unwrap();
+        assert_eq!((version, starts, init_pid, stops_asked), (1, 2, 3, 4));
     }
 
     #[test]

@@ -1,7 +1,10 @@
-//! Dispositions of signals that this process was started with, or changes for itself. Children get the defaults (spawn).
+//! Signals of this process: dispositions it was started with, or changes for itself, and the terminal that sends some.
+//! Children get the defaults (spawn).
 
+use nix::fcntl::{OFlag, open};
 use nix::libc;
 use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::sys::stat::Mode;
 use std::io;
 use std::mem::MaybeUninit;
 
@@ -14,6 +17,12 @@ pub fn is_ignored(signal: Signal) -> bool {
         (result, action.assume_init())
     };
     result == 0 && action.sa_sigaction == libc::SIG_IGN
+}
+
+/// Whether this process has a controlling terminal: then SIGHUP says that it has been closed.
+pub fn have_terminal() -> bool {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    open("/dev/tty", flags, Mode::empty()).is_ok()
 }
 
 /// Lets this process, which is not in the terminal's foreground group, write to it all the same (`stty tostop`).

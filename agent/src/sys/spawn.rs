@@ -2,22 +2,23 @@
 //!
 //! init forks on the agent's request (the other way, `clone3(CLONE_PARENT)` in the agent, leaves a moment in which a
 //! killed agent has made a child that init cannot name). init is single-threaded, so the child may run ordinary code
-//! between fork and exec; it still only makes system calls on what was prepared before. The child tells a failure over
-//! a pipe that exec closes: the parent reads `Failure` or end of file, and never blocks on it.
+//! between fork and exec; it still only makes system calls on what was prepared before. A child that fails tells so
+//! over one pipe of all, before it ends: whoever has reaped it finds the failure there, and never blocks on it.
 
+use super::limits::Allowance;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::libc;
 use nix::sys::prctl;
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::stat::Mode;
 use nix::unistd::{
-    ForkResult, Gid, Pid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork, getppid, pipe2, setgroups, setpgid,
-    setsid,
+    ForkResult, Gid, Pid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork, getpid, getppid, pipe2, setgroups,
+    setpgid, setsid,
 };
 use std::ffi::{CString, NulError};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -28,6 +29,7 @@ pub struct Prepared {
     pub argv: Vec<CString>,
     pub envp: Vec<CString>,
     pub folder: Option<CString>,
+    pub allowance: Allowance,
     /// Whom to become; `None`: stay who we are.
     pub identity: Option<Identity>,
     /// A new session (apps, steps: no controlling terminal to ask for passwords on) or only a new process group.
@@ -54,12 +56,47 @@ pub struct Descriptors<'a> {
     pub third: Option<BorrowedFd<'a>>,
 }
 
-/// A child, from the parent's point of view.
+/// The pipe over which children tell why they never ran.
 #[derive(Debug)]
-pub struct Child {
-    pub pid: i32,
-    /// Readable: end of file once exec has succeeded, else one [`Failure`].
-    pub failure: OwnedFd,
+pub struct Reports {
+    read: OwnedFd,
+    write: OwnedFd,
+}
+
+/// Process, act and error number of a child that never ran.
+type Report = [u8; 9];
+
+impl Reports {
+    pub fn new() -> io::Result<Reports> {
+        let (read, write) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+        // Above 3, which a child may be given something else as.
+        let number = fcntl(&write, FcntlArg::F_DUPFD_CLOEXEC(4))?;
+        // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
+        Ok(Reports { read, write: unsafe { OwnedFd::from_raw_fd(number) } })
+    }
+
+    /// The next failure, with the pid of the child. Whatever a child had to tell is here once it has ended.
+    pub fn next(&self) -> Option<(i32, Failure)> {
+        let mut report: Report = [0; 9];
+        match nix::unistd::read(&self.read, &mut report) {
+            Ok(length) if length == report.len() => {
+                let number =
+                    |at: usize| i32::from_le_bytes([report[at], report[at + 1], report[at + 2], report[at + 3]]);
+                Some((number(0), Failure { act: report[8], errno: Errno::from_raw(number(4)) }))
+            }
+            _ => None,
+        }
+    }
+
+    /// In the child.
+    fn tell(&self, (act, errno): (Act, Errno)) {
+        let mut report: Report = [0; 9];
+        report[..4].copy_from_slice(&getpid().as_raw().to_le_bytes());
+        report[4..8].copy_from_slice(&(errno as i32).to_le_bytes());
+        report[8] = act as u8;
+        // Nobody to tell if this fails: the exit code 127 remains.
+        let _ = nix::unistd::write(&self.write, &report);
+    }
 }
 
 /// `text` as a C string; an error if it holds a zero byte.
@@ -71,18 +108,16 @@ pub fn c_path(path: &Path) -> Result<CString, NulError> {
     CString::new(path.as_os_str().as_bytes())
 }
 
-/// Forks and execs. Returns as soon as the child exists.
-pub fn spawn(prepared: &Prepared, descriptors: &Descriptors<'_>) -> io::Result<Child> {
-    let (failure, report) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-    let parent = nix::unistd::getpid();
+/// Forks and execs. Returns the child's pid as soon as the child exists.
+pub fn spawn(prepared: &Prepared, descriptors: &Descriptors<'_>, reports: &Reports) -> io::Result<i32> {
+    let parent = getpid();
     let argv = pointers(&prepared.argv);
     let envp = pointers(&prepared.envp);
     // SAFETY: the caller is single-threaded (init), so the child's memory, allocator and locks are consistent.
     match unsafe { fork() }? {
-        ForkResult::Parent { child } => Ok(Child { pid: child.as_raw(), failure }),
+        ForkResult::Parent { child } => Ok(child.as_raw()),
         ForkResult::Child => {
-            let error = become_child(prepared, descriptors, parent, &argv, &envp);
-            tell(&report, error);
+            reports.tell(become_child(prepared, descriptors, parent, &argv, &envp));
             // SAFETY: _exit ends the process at once, without the parent's destructors.
             unsafe { libc::_exit(127) }
         }
@@ -111,7 +146,7 @@ fn become_child(
     argv: &[*const libc::c_char],
     envp: &[*const libc::c_char],
 ) -> (Act, Errno) {
-    if let Err(errno) = detach(prepared, descriptors) {
+    if let Err(errno) = detach(prepared, descriptors).and_then(|()| prepared.allowance.take_on()) {
         return (Act::Prepare, errno);
     }
     if let Err(errno) = change_identity(prepared) {
@@ -163,10 +198,12 @@ fn third_descriptor(third: BorrowedFd<'_>) -> Result<(), Errno> {
 }
 
 fn default_signals() -> Result<(), Errno> {
-    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    for signal in Signal::iterator().filter(|signal| !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP)) {
-        // SAFETY: the default action runs no code of ours.
-        unsafe { sigaction(signal, &default) }?;
+    // The kernel's own form of an action, all zero: the default, no flags, an empty mask.
+    let default = [0u64; 4];
+    for number in 1..=64 {
+        // Not by the library, which keeps two signals to itself. What has no other action (SIGKILL, SIGSTOP) refuses.
+        // SAFETY: the kernel only reads `default`, which is as large as its form; the default runs no code of ours.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, number, default.as_ptr(), std::ptr::null::<u64>(), 8usize) };
     }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
 }
@@ -185,51 +222,41 @@ fn change_identity(prepared: &Prepared) -> Result<(), Errno> {
     Ok(())
 }
 
-fn tell(report: &OwnedFd, (act, errno): (Act, Errno)) {
-    let code = (errno as i32).to_le_bytes();
-    let message = [act as u8, code[0], code[1], code[2], code[3]];
-    // Nobody to tell if this fails: the exit code 127 remains.
-    let _ = nix::unistd::write(report, &message);
+/// Why a child never ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure {
+    act: u8,
+    errno: Errno,
 }
 
-/// Why a child never ran.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure(String);
-
 impl Failure {
-    /// Reads what the child told: `None` if exec succeeded (end of file), an error of kind `WouldBlock` if it is not known yet.
-    pub fn read(from: &OwnedFd, program: &str, folder: &str) -> io::Result<Option<Failure>> {
-        let mut message = [0; 5];
-        let length = nix::unistd::read(from, &mut message)?;
-        if length < message.len() {
-            return Ok(None);
-        }
-        let errno = Errno::from_raw(i32::from_le_bytes([message[1], message[2], message[3], message[4]]));
-        let why = errno.desc().to_lowercase();
-        Ok(Some(Failure(match message[0] {
+    pub fn text(self, program: &str, folder: &str) -> String {
+        let why = self.errno.desc().to_lowercase();
+        match self.act {
             0 => format!("cannot prepare a process for {program}: {why}"),
             1 => format!("cannot become the space's user for {program}: {why}"),
             2 => format!("cannot enter the folder {folder}: {why}"),
             _ => format!("cannot execute {program}: {why}"),
-        })))
-    }
-
-    pub fn into_text(self) -> String {
-        self.0
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::child::ChildLimits;
+    use crate::sys::limits::Start;
     use nix::sys::wait::{WaitStatus, waitpid};
 
     fn prepared(program: &str, arg: &str) -> Prepared {
+        let limits = ChildLimits { open_files: Some(77), processes: Some(u64::MAX - 1) };
+        let allowance = Start::read().child(limits, Some(321));
         Prepared {
             program: c_string(program).unwrap(),
             argv: vec![c_string(program).unwrap(), c_string("-c").unwrap(), c_string(arg).unwrap()],
             envp: vec![c_string("PATH=/usr/bin:/bin").unwrap()],
             folder: Some(c_string("/").unwrap()),
+            allowance,
             identity: None,
             new_session: true,
             no_new_privs: true,
@@ -237,10 +264,15 @@ mod tests {
         }
     }
 
-    fn run(prepared: &Prepared) -> (WaitStatus, Option<Failure>) {
-        let child = spawn(prepared, &Descriptors { output: None, third: None }).unwrap();
-        let status = waitpid(Pid::from_raw(child.pid), None).unwrap();
-        (status, Failure::read(&child.failure, &prepared.program.to_string_lossy(), "/").unwrap())
+    fn run(prepared: &Prepared) -> (WaitStatus, Option<String>) {
+        let reports = Reports::new().unwrap();
+        let pid = spawn(prepared, &Descriptors { output: None, third: None }, &reports).unwrap();
+        let status = waitpid(Pid::from_raw(pid), None).unwrap();
+        let failure = reports.next().map(|(told, failure)| {
+            assert_eq!(told, pid);
+            failure.text(&prepared.program.to_string_lossy(), "/")
+        });
+        (status, failure)
     }
 
     #[test]
@@ -254,8 +286,34 @@ mod tests {
     }
 
     #[test]
+    fn a_child_begins_with_its_own_limits_default_signals_and_a_clean_environment() {
+        let script = "[ $(ulimit -Hn):$(ulimit -Sn) = 77:77 ] || exit 10; [ $(umask) = 0022 ] || exit 11; \
+                      [ $(cat /proc/$$/oom_score_adj) = 321 ] || exit 12; \
+                      [ $(tr '\\0' ' ' < /proc/$$/environ) = PATH=/usr/bin:/bin ] || exit 13; \
+                      grep -q '^SigIgn:[[:space:]]*0*$' /proc/$$/status || exit 14; \
+                      grep -q '^SigBlk:[[:space:]]*0*$' /proc/$$/status || exit 15; \
+                      grep -q '^NoNewPrivs:[[:space:]]*1$' /proc/$$/status || exit 16";
+        let (status, failure) = run(&prepared("/bin/sh", script));
+        assert!(matches!(status, WaitStatus::Exited(_, 0)), "{status:?}");
+        assert_eq!(failure, None);
+    }
+
+    #[test]
     fn a_program_that_is_not_there_is_told_with_its_name() {
         let (_, failure) = run(&prepared("/no/such/program", ""));
-        assert_eq!(failure.unwrap().into_text(), "cannot execute /no/such/program: no such file or directory");
+        assert_eq!(failure.unwrap(), "cannot execute /no/such/program: no such file or directory");
+    }
+
+    #[test]
+    fn a_child_becomes_its_user_with_exactly_its_groups() {
+        if crate::sys::account::own().0 != 0 {
+            println!("not here: only root can become somebody else");
+            return;
+        }
+        let script = "[ $(id -u):$(id -g) = 61234:61235 ] && [ \"$(id -G)\" = '61235 61236 61237' ] || exit 1; \
+                      grep -q '^CapEff:[[:space:]]*0*$' /proc/$$/status || exit 2";
+        let identity = Identity { uid: 61_234, gid: 61_235, groups: vec![61_236, 61_237] };
+        let (status, _) = run(&Prepared { identity: Some(identity), ..prepared("/bin/sh", script) });
+        assert!(matches!(status, WaitStatus::Exited(_, 0)), "{status:?}");
     }
 }

@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod boot;
+mod commands;
 mod compatibility;
 mod control;
 mod crash;
@@ -12,10 +13,13 @@ mod documents;
 mod ending;
 mod front_door;
 mod idle;
+mod init;
 mod jupyter;
 mod lifecycle;
 mod notebook;
+mod recovery;
 mod secrets;
+mod start_failures;
 mod supervision;
 mod testers;
 mod upgrade;

@@ -1,11 +1,17 @@
 //! A status as text for people. Pure: the time comes in; names are the user's, so they are made printable.
 
 use super::super::output::{Paint, Tone, printable};
+use crate::model::events::EventStatus;
 use crate::model::now::{Timestamp, spoken};
 use crate::model::reading::KernelState;
-use crate::model::status::{AppState, AppStatus, LeaseStatus, PhaseName, Status, StepState, StepStatus, VerdictName};
+use crate::model::status::{
+    AppState, AppStatus, LeaseStatus, Mode, PhaseName, Status, StepState, StepStatus, VerdictName,
+};
 use std::fmt::Write;
 use std::time::Duration;
+
+/// Of what happened, the last ones; `space-agent events` has the others.
+const EVENTS: usize = 5;
 
 /// The whole status, each line ended.
 pub(super) fn screen(status: &Status, now: Timestamp, paint: Paint) -> String {
@@ -17,6 +23,9 @@ pub(super) fn screen(status: &Status, now: Timestamp, paint: Paint) -> String {
     section(&mut text, "leases", view.table(status.leases.iter().map(|lease| view.lease(lease)).collect()));
     let warnings = status.warnings.iter().map(|warning| paint.text(Tone::Busy, &clean(warning)));
     section(&mut text, "warnings", warnings.collect());
+    let first = status.events.len().saturating_sub(EVENTS);
+    let events = status.events[first..].iter().map(|event| view.event(event));
+    section(&mut text, "events", view.table(events.collect()));
     text
 }
 
@@ -45,12 +54,22 @@ struct Row {
 
 impl View {
     fn head(self, status: &Status) -> String {
-        let (phase, tone) = phase(status.phase);
+        let (phase, tone) = phase(status.phase, status.mode);
         let space = self.paint.text(Tone::Strong, &clean(&status.space));
         let phase = self.paint.text(tone, phase);
         let (sentence, since) = (clean(&status.sentence), self.since(status.since));
         let (user, home) = (clean(&status.user), clean(&status.home));
-        format!("{space}: {phase} for {since}\n{sentence}\n\n{}  ({user}, {home})\n", clean(&status.url()))
+        let url = clean(&status.url());
+        let mut head = format!("{space}: {phase} for {since}\n{sentence}\n\n{url}  ({user}, {home})\n");
+        // Writing to a String cannot fail.
+        let _ = writeln!(head, "isolation: {} — {}", status.isolation, status.isolation.meaning());
+        if let Some(last) = &status.last_run {
+            let _ = writeln!(head, "last run: {}", clean(last));
+        }
+        if let Some(first) = what_to_do_first(status) {
+            let _ = writeln!(head, "\n{}", self.paint.text(Tone::Busy, first));
+        }
+        head
     }
 
     fn step(self, step: &StepStatus) -> Row {
@@ -110,6 +129,11 @@ impl View {
         lines
     }
 
+    fn event(self, event: &EventStatus) -> Row {
+        let tone = if event.failure { Tone::Bad } else { Tone::Quiet };
+        Row { tone, cells: vec![format!("{} ago", self.since(event.at)), clean(&event.text)] }
+    }
+
     fn lease(self, lease: &LeaseStatus) -> Row {
         let left = spoken(Duration::from_millis(lease.until.0.saturating_sub(self.now.0)));
         Row {
@@ -143,7 +167,24 @@ impl View {
     }
 }
 
-fn phase(phase: PhaseName) -> (&'static str, Tone) {
+/// For whoever finds the space in another mode than they expect.
+fn what_to_do_first(status: &Status) -> Option<&'static str> {
+    match status.mode? {
+        Mode::Normal => None,
+        Mode::Recovery => Some(
+            "first: space-agent logs and space-agent events say what failed; your files are in the home as they were; \
+             repair it, then space-agent start",
+        ),
+        Mode::Parked => Some("first: space-agent start starts its apps again; until then it uses nothing"),
+    }
+}
+
+fn phase(phase: PhaseName, mode: Option<Mode>) -> (&'static str, Tone) {
+    match mode {
+        Some(Mode::Recovery) => return ("recovery mode", Tone::Bad),
+        Some(Mode::Parked) => return ("parked", Tone::Busy),
+        Some(Mode::Normal) | None => {}
+    }
     match phase {
         PhaseName::Booting => ("booting", Tone::Busy),
         PhaseName::Running => ("running", Tone::Good),

@@ -29,14 +29,15 @@ impl Space {
                         return;
                     }
                 }
-                Next::Start(index) => {
-                    let name = self.spec.steps[index].name.clone();
-                    let child = ChildId::Step { name, round: self.round }.to_string();
-                    self.steps[index] = StepRun::Running { child: child.clone(), since: now, timed_out: false };
-                    effects.push(Effect::StartStep { step: index, child });
-                }
+                Next::Start(index) => self.start_step(index, now, effects),
             }
         }
+    }
+
+    pub(super) fn start_step(&mut self, index: usize, now: Now, effects: &mut Vec<Effect>) {
+        let child = ChildId::Step { name: self.spec.steps[index].name.clone(), round: self.round }.to_string();
+        self.steps[index] = StepRun::Running { child: child.clone(), since: now, timed_out: false };
+        effects.push(Effect::StartStep { step: index, child });
     }
 
     pub(super) fn end_overdue_step(&mut self, index: usize, now: Now, effects: &mut Vec<Effect>) {

@@ -4,11 +4,12 @@
 //! repaired; if it cannot run either, the agent's own page is what is left. Parked, nothing runs at all.
 
 use super::{Effect, Phase, Space};
-use crate::model::app::{AppRun, State};
+use crate::model::app::{AppFacts, AppRun, State};
 use crate::model::child::ChildId;
 use crate::model::now::Now;
 use crate::model::status::Mode;
 use crate::model::step::StepRun;
+use space_lifecycle::Space as Spec;
 use std::time::Duration;
 
 /// What a step or an app gets to end in when the space turns to recovery mode.
@@ -24,7 +25,23 @@ pub enum Beginning {
     Parked(String),
 }
 
+/// A turn to recovery mode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// No two turns of a space's run have the same.
+    pub round: u32,
+    pub why: String,
+    /// The warnings that there are.
+    pub details: Vec<String>,
+}
+
 impl Space {
+    /// While it is in recovery mode: how it got there.
+    pub fn turn(&self) -> Option<Turn> {
+        let why = self.why_mode.clone().filter(|_| self.recovers())?;
+        Some(Turn { round: self.round, why, details: self.warnings.clone() })
+    }
+
     /// How it runs; `None` while it boots or ends.
     pub fn mode(&self) -> Option<Mode> {
         self.phase.mode()
@@ -130,6 +147,40 @@ impl Space {
         self.why_mode = None;
         self.activity.ready_since = None;
         self.phase = Phase::Booting { since: now };
+    }
+
+    /// The document was repaired. What runs by the old one is ended, or goes on under its name until the start.
+    pub(super) fn replaced(&mut self, spec: Spec, app_facts: Vec<AppFacts>, effects: &mut Vec<Effect>) {
+        if !matches!(self.mode(), Some(Mode::Recovery | Mode::Parked)) {
+            return;
+        }
+        self.end_running_steps(TURN, effects);
+        let attempts = self.apps.iter().map(|app| app.attempts).max().unwrap_or(0);
+        let names: Vec<String> = self.spec.apps.iter().map(|app| app.name.clone()).collect();
+        let mut old: Vec<_> = names.into_iter().zip(std::mem::take(&mut self.apps)).collect();
+        self.apps = spec
+            .apps
+            .iter()
+            .map(|app| match old.iter().position(|(name, _)| *name == app.name) {
+                Some(index) => old.remove(index).1,
+                // No name of a process comes twice.
+                None => AppRun { state: State::Stopped, attempts, ..AppRun::waiting() },
+            })
+            .collect();
+        let gone = old.iter().filter_map(|(_, run)| run.child());
+        effects.extend(gone.map(|child| Effect::EndChild { child: child.to_owned(), grace: TURN }));
+        self.steps = vec![StepRun::Waiting; spec.steps.len()];
+        (self.spec, self.app_facts) = (spec, app_facts);
+    }
+
+    /// Only what leaves steps and apps as they are.
+    pub(super) fn reloaded(&mut self, spec: Spec, told: Vec<String>, now: Now) {
+        if spec.steps == self.spec.steps && spec.apps == self.spec.apps {
+            self.spec = spec;
+        }
+        for text in told {
+            self.events.tell(now, false, text);
+        }
     }
 
     /// The console of recovery mode: only there, since a normal space has its app for that.

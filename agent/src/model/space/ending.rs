@@ -6,7 +6,6 @@
 
 use super::{Effect, Phase, Repositories, Space};
 use crate::model::app::State;
-use crate::model::child::ChildId;
 use crate::model::now::{Monotonic, Now};
 use crate::model::status::Mode;
 use crate::model::step::{self, Next, StepRun};
@@ -108,17 +107,8 @@ impl Space {
 
     fn advance_stop_steps(&mut self, until: Monotonic, now: Now, effects: &mut Vec<Effect>) {
         let late = until <= now.monotonic;
-        while !late {
-            match step::next(&self.spec.steps, &self.steps, Moment::Stop) {
-                Next::Nothing => break,
-                Next::Drop(index, why) => self.steps[index] = StepRun::Dropped { why },
-                Next::Start(index) => {
-                    let name = self.spec.steps[index].name.clone();
-                    let child = ChildId::Step { name, round: self.round }.to_string();
-                    self.steps[index] = StepRun::Running { child: child.clone(), since: now, timed_out: false };
-                    effects.push(Effect::StartStep { step: index, child });
-                }
-            }
+        if !late {
+            self.start_stop_steps(now, effects);
         }
         let stop_steps: Vec<usize> = step::of(&self.spec.steps, Moment::Stop).collect();
         for index in stop_steps {
@@ -138,6 +128,16 @@ impl Space {
         self.set_stage(Stage::Apps { until: now.monotonic.plus(self.apps_share()) });
         for app in 0..self.apps.len() {
             self.end_app(app, self.apps_share(), effects);
+        }
+    }
+
+    fn start_stop_steps(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        loop {
+            match step::next(&self.spec.steps, &self.steps, Moment::Stop) {
+                Next::Nothing => return,
+                Next::Drop(index, why) => self.steps[index] = StepRun::Dropped { why },
+                Next::Start(index) => self.start_step(index, now, effects),
+            }
         }
     }
 

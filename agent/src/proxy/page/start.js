@@ -6,6 +6,8 @@
   const { base, app } = document.body.dataset;
   const KEPT = 300;
   const opened = Date.now();
+  const asked = [];
+  let back = 0, busy = false;
   let status = null, received = 0, lastSeq = -1, failures = 0, lostSince = 0, leaving = false;
 
   const show = (id, yes) => { el(id).hidden = !yes; };
@@ -21,10 +23,15 @@
   }
 
   const PHASES = { booting: 'Starting', running: 'Running', notice: 'About to stop', stopping: 'Stopping', stopped: 'Stopped', failed: 'Failed' };
+  const MODES = { recovery: 'Recovery mode', parked: 'Parked' };
   const MARKS = { done: '\u2713', ready: '\u2713', skipped: '\u2013', failed: '!' };
   const STATES = { waiting: 'waiting', starting: 'starting', ready: 'ready', restarting: 'starting again', failed: 'failed', stopped: 'stopped', dropped: 'dropped' };
 
+  // Neither booting nor as usual: what the page then shows is written in it.
+  const mode = () => (status && MODES[status.mode]) ? status.mode : 'normal';
+
   function title() {
+    if (mode() !== 'normal') return mode() === 'parked' ? 'This space is parked' : 'Recovery mode';
     const own = status.apps.find((one) => one.name === app) || status.apps[0];
     const label = own ? own.label : status.space;
     switch (status.phase) {
@@ -91,7 +98,7 @@
 
   function failure() {
     const own = status.apps.find((one) => one.name === app);
-    const failed = status.phase === 'failed' || Boolean(own && own.state === 'failed');
+    const failed = mode() === 'normal' && (status.phase === 'failed' || Boolean(own && own.state === 'failed'));
     show('failed', failed);
     if (!failed) return;
     const step = status.steps.find((one) => one.state === 'failed');
@@ -110,15 +117,16 @@
   // On the space's own page, which stays: the way in.
   function way() {
     const own = status.apps.find((one) => one.state === 'ready' && /^\/(?!\/)/.test(one.base_path));
-    show('enter', !app && Boolean(own));
+    show('enter', (!app || mode() === 'recovery') && Boolean(own));
     if (!own) return;
     el('door').href = own.base_path;
-    say('door', 'Open ' + own.label);
+    say('door', 'Open ' + own.label + (mode() === 'recovery' ? ' with a clean home' : ''));
   }
 
   function warnings() {
     el('warnings').replaceChildren(...status.warnings.map((text) => {
       const line = document.createElement('p');
+      line.className = 'said';
       line.textContent = text;
       return line;
     }));
@@ -127,8 +135,11 @@
 
   function draw() {
     if (!status) return;
-    document.title = status.space + ' \u2013 ' + (PHASES[status.phase] || status.phase);
-    say('phase', PHASES[status.phase] || status.phase);
+    const phase = MODES[status.mode] || PHASES[status.phase] || status.phase;
+    document.body.dataset.mode = mode();
+    document.title = status.space + ' \u2013 ' + phase;
+    say('phase', phase);
+    for (const id of ['reason', 'parked']) say(id, upper(status.reason || 'somebody asked for it'));
     say('title', title());
     say('sentence', upper(status.sentence));
     show('sentence', el('title').textContent !== upper(status.sentence));
@@ -139,21 +150,26 @@
   function line(entry) {
     if (entry.seq <= lastSeq) return;
     lastSeq = entry.seq;
-    const pre = el('lines');
+    const console = entry.of === 'rescue';
+    const pre = el(console ? 'said' : 'lines');
     const atEnd = pre.scrollTop + pre.clientHeight >= pre.scrollHeight - 8;
     const node = document.createElement('div');
     const of = document.createElement('b');
-    of.textContent = entry.of + '  ';
-    node.append(of, entry.text);
+    if (!console) of.textContent = entry.of + '  ';
+    // What was asked, and how it ended, beside what was said.
+    const frame = console && (entry.text.startsWith('$ ') || /^\(exit code \d+\)$/.test(entry.text));
+    if (frame) of.textContent = entry.text;
+    node.append(of, frame ? '' : entry.text);
     pre.append(node);
     while (pre.childElementCount > KEPT) pre.firstElementChild.remove();
-    show('log', true);
+    show(console ? 'said' : 'log', true);
     if (atEnd) pre.scrollTop = pre.scrollHeight;
   }
 
   // The address stays: the app answers where this page stood.
   function enter() {
-    if (!app || leaving) return;
+    // Whoever repairs something here goes on by the button.
+    if (!app || leaving || busy) return;
     leaving = true;
     say('title', 'Opening');
     setTimeout(() => location.reload(), 150);
@@ -165,6 +181,7 @@
     source.onopen = () => {
       open = true; failures = 0; lostSince = 0; lastSeq = -1;
       el('lines').replaceChildren();
+      el('said').replaceChildren();
       show('lost', false);
     };
     source.addEventListener('status', (event) => { status = JSON.parse(event.data); received = Date.now(); draw(); });
@@ -196,12 +213,50 @@
       .then(() => { button.disabled = false; });
   });
 
+  // Resolves to the reason of a refusal, or to nothing.
+  function post(path, body) {
+    return fetch(base + '_space/' + path, {
+      method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body),
+    }).then((answer) => answer.ok ? '' : answer.text()).catch(() => 'the space cannot be reached just now');
+  }
+
+  el('start').addEventListener('submit', (event) => {
+    event.preventDefault();
+    el('go').disabled = true;
+    say('refusal', '');
+    post('start', {}).then((why) => { say('refusal', why && upper(why.trim())); el('go').disabled = false; busy = false; });
+  });
+
+  el('rescue').addEventListener('submit', (event) => {
+    event.preventDefault();
+    const command = el('command').value;
+    busy = true;
+    asked.push(command);
+    back = asked.length;
+    el('command').value = '';
+    post('rescue', { command }).then((why) => {
+      if (!why) return;
+      el('said').append(upper(why.trim()) + '\n');
+      show('said', true);
+    });
+  });
+
+  el('command').addEventListener('input', () => { busy = true; });
+  el('command').addEventListener('keydown', (event) => {
+    const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+    if (!step || !asked.length) return;
+    event.preventDefault();
+    back = Math.min(asked.length, Math.max(0, back + step));
+    el('command').value = asked[back] || '';
+  });
+
   // Nobody answers: a stop that was announced is no failure.
   function gone() {
     const stopped = status && (status.phase === 'stopping' || status.phase === 'stopped');
     show('lost', !stopped); show('bar', false); show('notice', false); show('work', !stopped && rows.size > 0);
     say('phase', stopped ? 'Stopped' : 'Not reachable');
     say('title', stopped ? 'This space has stopped' : 'No connection');
+    document.body.dataset.mode = 'normal';
     show('enter', false); show('sentence', true);
     if (stopped) say('sentence', 'Once it is started again, this page comes back by itself.');
   }

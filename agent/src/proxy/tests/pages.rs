@@ -5,7 +5,7 @@ use super::status;
 use crate::model::log::LogLine;
 use crate::model::now::Timestamp;
 use crate::model::route::RouteState;
-use crate::model::status::PhaseName;
+use crate::model::status::{Mode, PhaseName};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -46,6 +46,63 @@ async fn until_the_app_is_ready_people_get_a_page_and_programs_a_503() {
     assert_eq!(space.ask("GET /_space/livez HTTP/1.1").await.status, 200);
     space.set(RouteState::Gone);
     assert_eq!(space.ask(&format!("GET /app/ HTTP/1.1\r\n{BROWSER}")).await.status, 503);
+}
+
+#[tokio::test]
+async fn in_recovery_mode_people_get_a_page_to_repair_with_and_programs_a_503() {
+    let space = Space::open();
+    space.set(RouteState::Gone);
+    space.status.send_modify(|status| {
+        let status = Arc::make_mut(status);
+        status.mode = Some(Mode::Recovery);
+        status.reason = Some("JupyterLab <ended> with exit code 1".to_owned());
+        status.home = "/home/alice".to_owned();
+    });
+    let page = space.ask(&format!("GET /app/lab HTTP/1.1\r\n{BROWSER}")).await;
+    assert_eq!(page.status, 200, "a platform puts its own page in the place of a 503");
+    for part in
+        ["data-mode=\"recovery\"", "JupyterLab &lt;ended&gt; with exit code 1", "/_space/rescue", "/_space/start"]
+    {
+        assert!(page.body.contains(part), "{part}: {}", page.body);
+    }
+    assert!(!page.body.contains("http-equiv=\"refresh\""), "what is being typed would be lost");
+    let program = space.ask("GET /app/api HTTP/1.1\r\nAccept: application/json").await;
+    assert_eq!((program.status, program.header("retry-after")), (503, Some("1")));
+    let own = space.ask(&format!("GET /_space/ HTTP/1.1\r\n{BROWSER}")).await;
+    assert!(own.status == 200 && own.body.contains("data-mode=\"recovery\""));
+}
+
+#[tokio::test]
+async fn the_console_takes_a_command_from_this_origin_with_a_session_only() {
+    let space = Space::open();
+    let origin = space.origin();
+    let post = |path: &str, origin: &str, kind: &str, body: &str| {
+        let length = body.len();
+        format!("POST {path} HTTP/1.1\r\n{origin}\r\n{kind}\r\nContent-Length: {length}\r\n\r\n{body}")
+    };
+    let form = "Content-Type: application/x-www-form-urlencoded";
+    let json = "Content-Type: application/json";
+    let ask = async |head: String| space.ask(&head).await;
+    let good = ask(post("/_space/rescue", &origin, json, "{\"command\":\"ls -la\"}")).await;
+    assert_eq!(good.status, 200, "{}", good.body);
+    let paged = post("/app/_space/rescue", &format!("{origin}\r\n{BROWSER}"), form, "command=ls");
+    let paged = ask(paged).await;
+    assert_eq!((paged.status, paged.header("location")), (303, Some("/_space/")));
+    for (body, what) in
+        [("command=", "nothing"), ("command=%00", "NUL"), (&*format!("command={}", "x".repeat(8193)), "too long")]
+    {
+        assert_eq!(ask(post("/_space/rescue", &origin, form, body)).await.status, 400, "{what}");
+    }
+    let refused = ask(post("/_space/start", &origin, form, "")).await;
+    assert_eq!((refused.status, &*refused.body), (409, "the document still has a mistake\n"));
+    for path in ["/_space/rescue", "/_space/start"] {
+        assert_eq!(ask(post(path, "Origin: http://evil.example", form, "command=ls")).await.status, 403);
+        assert_eq!(ask(post(path, "X-No: origin", form, "command=ls")).await.status, 403);
+        assert_eq!(ask(format!("GET {path} HTTP/1.1")).await.status, 405);
+    }
+    let closed = Space::with(space_lifecycle::SignIn::Token);
+    let head = post("/_space/rescue", &closed.origin(), json, "{\"command\":\"ls\"}");
+    assert_eq!(closed.ask(&head).await.status, 401);
 }
 
 #[tokio::test]

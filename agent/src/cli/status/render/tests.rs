@@ -46,6 +46,10 @@ fn status() -> Status {
         reason: "night run".to_owned(),
         until: Timestamp(NOW.0 + 5_400_000),
     }];
+    status.last_run = Some("it ended on 2026-11-19 at 18:00 UTC, after 2 h: idle".to_owned());
+    let event =
+        |seq: u64| EventStatus { seq, at: ago(700 - seq * 100), failure: seq == 6, text: format!("thing {seq}") };
+    status.events = (1..=6).map(event).collect();
     status.warnings = vec!["the user is root".to_owned()];
     status.listen = ([0, 0, 0, 0], 8888).into();
     status.path = "/jupyterlab/default/".to_owned();
@@ -59,6 +63,9 @@ lab: running for 2 h 10 min
 JupyterLab is ready, and active: the kernel of train.ipynb has been busy since 09:00:00 UTC.
 
 http://127.0.0.1:8888/jupyterlab/default/  (alice, /home/alice)
+isolation: none — the user runs as the agent does, or may become root: they can stop and trace it, read its keys of \
+this boot, and forge activity
+last run: it ended on 2026-11-19 at 18:00 UTC, after 2 h: idle
 
 steps
   skipped  handbook  git     3 ms   handbook is there already
@@ -79,8 +86,40 @@ leases
 
 warnings
   the user is root
+
+events
+  8 min 20 s ago  thing 2
+  6 min 40 s ago  thing 3
+  5 min ago       thing 4
+  3 min 20 s ago  thing 5
+  100 s ago       thing 6
 ";
     assert_eq!(screen(&status(), NOW, Paint { colour: false }), expected);
+}
+
+#[test]
+fn another_mode_is_told_first_with_what_to_do() {
+    let mut status = status();
+    for (mode, head, first) in [
+        (
+            Mode::Recovery,
+            "lab: recovery mode for 2 h 10 min\n",
+            "\n\nfirst: space-agent logs and space-agent events say",
+        ),
+        (Mode::Parked, "lab: parked for 2 h 10 min\n", "\n\nfirst: space-agent start starts its apps again"),
+    ] {
+        status.mode = Some(mode);
+        let screen = screen(&status, NOW, Paint { colour: false });
+        assert!(screen.starts_with(head) && screen.contains(first), "{screen}");
+    }
+}
+
+#[test]
+fn a_silent_app_is_told_with_what_is_known_of_it() {
+    let mut status = status();
+    status.apps[0].why = Some("JupyterLab runs but has not answered for a while".to_owned());
+    let screen = screen(&status, NOW, Paint { colour: false });
+    assert!(screen.contains("restarted 2 times, JupyterLab runs but has not answered for a while\n"), "{screen}");
 }
 
 #[test]

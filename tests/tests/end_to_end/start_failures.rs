@@ -1,0 +1,1 @@
+//! Twenty ways in which a start can fail.
