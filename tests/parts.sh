@@ -108,3 +108,21 @@ engine_settings() {
     printf '[storage]\ndriver = "overlay"\ngraphroot = "%s/graph"\nrunroot = "%s/run"\n' "$folder" "$folder" \
         >"$folder/storage.conf"
 }
+
+# older_agent COMMIT: builds the agent of an earlier release; stories are told where it is (SPACE_TESTS_OLD_AGENT).
+older_agent() {
+    local commit=$1 folder=$PWD/tests/.work/old
+    SPACE_TESTS_OLD_AGENT=$folder/space-agent-$commit
+    export SPACE_TESTS_OLD_AGENT
+    [ -x "$SPACE_TESTS_OLD_AGENT" ] && return
+    git cat-file -e "$commit^{commit}" || {
+        echo "the commit $commit is not there: this needs a git checkout with its history (git fetch --unshallow)" >&2
+        return 1
+    }
+    rm -rf "$folder/source"
+    mkdir -p "$folder/source" || return
+    git archive "$commit" | tar -x -C "$folder/source" || return
+    (cd "$folder/source" && cargo build --quiet --locked --release -p space-agent --bin space-agent \
+        --target-dir "$folder/target") || return
+    cp "$folder"/target/*/release/space-agent "$SPACE_TESTS_OLD_AGENT"
+}

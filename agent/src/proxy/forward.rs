@@ -24,12 +24,13 @@ pub(super) async fn plain(visit: &Visit, route: &Route, request: Request<Incomin
         Ok(request) => request,
         Err(error) => return answer::bad(&format!("the path is not one that can be passed on: {error}")),
     };
+    let safe = request.method().is_safe();
     match visit.front.pool.send(route, request).await {
         Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             failed(route, "it switches to a protocol that nobody asked for")
         }
         Ok(response) => incoming(response, route),
-        Err(error) => no_answer(visit, route, &error),
+        Err(error) => no_answer(visit, route, &error, safe),
     }
 }
 
@@ -55,7 +56,7 @@ pub(super) async fn websocket(
     };
     let (upstream, mut response) = match asked.await {
         Ok(asked) => asked,
-        Err(error) => return no_answer(visit, route, &error),
+        Err(error) => return no_answer(visit, route, &error, true),
     };
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return incoming(response.map(|body| AppBody::last(body, upstream)), route);
@@ -104,23 +105,31 @@ fn incoming(response: Response<AppBody>, route: &Route) -> Response<Body> {
     Response::from_parts(parts, answer::boxed(body))
 }
 
-/// The app may have ended since the table was read: then that is what there is to say.
-fn no_answer(visit: &Visit, route: &Route, error: &upstream::Error) -> Response<Body> {
+/// The app may have ended since the table was read: then that is what there is to say. `safe`: asking again does nothing
+/// twice.
+fn no_answer(visit: &Visit, route: &Route, error: &upstream::Error, safe: bool) -> Response<Body> {
     debug!(app = %route.app, %error, "no answer");
     if error.is_the_clients() {
         return answer::bad("the request's body broke off, or its chunks are not well formed");
     }
     let ready = |now: &Route| now.app == route.app && now.state == RouteState::Ready;
-    if visit.front.door.borrow().routes.iter().any(ready) {
-        return failed(route, &error.to_string());
+    if !visit.front.door.borrow().routes.iter().any(ready) {
+        return answer::later(&visit.front.status.borrow().sentence);
     }
-    answer::later(&visit.front.status.borrow().sentence)
+    // It may have ended this moment, which nobody has told yet.
+    if error.is_unheard() || safe && error.is_an_end() {
+        return answer::later(&sentence(route, &error.to_string()));
+    }
+    failed(route, &error.to_string())
 }
 
 fn failed(route: &Route, why: &str) -> Response<Body> {
+    answer::text(StatusCode::BAD_GATEWAY, &sentence(route, why))
+}
+
+fn sentence(route: &Route, why: &str) -> String {
     let (label, app) = (&route.label, &route.app);
-    let sentence = format!(
+    format!(
         "{label} does not answer: {why}; try again in a moment, and if it stays so look at `space-agent logs {app}`"
-    );
-    answer::text(StatusCode::BAD_GATEWAY, &sentence)
+    )
 }

@@ -310,6 +310,21 @@ impl Error {
     pub(super) fn is_the_clients(&self) -> bool {
         matches!(self, Error::Broken(error) if error.is_user())
     }
+
+    /// Nobody was there: the app has not seen the request.
+    pub(super) fn is_unheard(&self) -> bool {
+        use io::ErrorKind::{ConnectionRefused, NotFound};
+        matches!(self, Error::Connect(error) if matches!(error.kind(), ConnectionRefused | NotFound))
+    }
+
+    /// As it is seen of an app that has ended this moment.
+    pub(super) fn is_an_end(&self) -> bool {
+        match self {
+            Error::Connect(_) => true,
+            Error::Broken(error) => !error.is_parse(),
+            Error::ConnectTimeout | Error::Stranger { .. } => false,
+        }
+    }
 }
 
 impl fmt::Display for Error {

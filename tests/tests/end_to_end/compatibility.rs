@@ -107,7 +107,6 @@ async fn a_space_of_this_release_goes_on_with_the_older_one_and_back() {
     there_and_back(&agent(), &older, [By::Crash, By::Crash]).await;
 }
 
-#[ignore = "until init upgrades the agent at SIGUSR2"]
 #[tokio::test]
 async fn a_space_of_this_release_is_downgraded_and_upgraded_by_a_signal() {
     let Some(older) = older() else { return };

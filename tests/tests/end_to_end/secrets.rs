@@ -217,7 +217,6 @@ async fn apps_run_as_the_user_with_nothing_of_roots() {
     space.assert_nothing_left();
 }
 
-#[ignore = "until the hall finds out the isolation"]
 #[tokio::test]
 async fn status_names_the_isolation_as_it_is() {
     if !as_root() {

@@ -84,7 +84,6 @@ fn all_answered(knocks: &[Knock], changes: &[Change]) -> Duration {
     longest
 }
 
-#[ignore = "until init upgrades the agent at SIGUSR2"]
 #[tokio::test]
 async fn an_agent_that_is_killed_and_upgraded_in_turn_is_not_missed_by_a_cell() {
     let rounds = if full() { 50 } else { 3 };
@@ -154,7 +153,6 @@ async fn more_ticks(space: &Space) {
     wait_for(SOON, "the app's output", more).await.unwrap();
 }
 
-#[ignore = "until init upgrades the agent at SIGUSR2"]
 #[tokio::test]
 async fn what_an_app_prints_has_no_gap_over_upgrades() {
     let upgrades = if full() { 50 } else { 5 };
