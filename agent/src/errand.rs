@@ -131,4 +131,4 @@ fn state(home: &Path) -> PathBuf {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -23,11 +23,18 @@ impl Drop for Home {
     }
 }
 
+/// Makes a program of a shell script. A process of its own writes it: what this one holds open for writing, a child that
+/// another thread has just forked holds too, and nobody could execute it.
+pub(crate) fn program(path: &Path, script: &str) {
+    let write = r#"printf '#!/bin/sh\n%s\n' "$1" >"$2" && chmod 755 "$2""#;
+    let mut sh = Command::new("/bin/sh");
+    assert!(sh.args(["-c", write, "sh", script]).arg(path).status().unwrap().success());
+}
+
 /// A program in the home that is called in this binary's place.
 fn errands(home: &Home, script: &str) -> Errands {
     let binary = home.0.join("space-agent");
-    fs::write(&binary, format!("#!/bin/sh\n{script}\n")).unwrap();
-    fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
+    program(&binary, script);
     let (uid, gid) = account::own();
     Errands { binary, account: account::by_uid(uid, Some(gid)).unwrap(), home: home.0.clone() }
 }
