@@ -5,7 +5,7 @@ use crate::model::record::{Boots, LARGEST, Record};
 use crate::sys::{files, keys};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -41,17 +41,24 @@ pub(super) fn keep(home: &Path) -> io::Result<()> {
     let mut text = Vec::new();
     io::stdin().take(LIMIT).read_to_end(&mut text)?;
     let record: Record = serde_json::from_slice(&text)?;
-    write(home, &read(home).with(record))
+    take_in(home, record)
         .map_err(|error| io::Error::new(error.kind(), format!("cannot write {}: {error}", file(home).display())))
+}
+
+/// One at a time, so that none undoes another's.
+fn take_in(home: &Path, record: Record) -> io::Result<()> {
+    match fs::create_dir(state(home)) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let folder = File::open(state(home))?;
+    folder.lock()?;
+    write(home, &read(home).with(record))
 }
 
 fn write(home: &Path, boots: &Boots) -> io::Result<()> {
     let boots = serde_json::to_value(boots)?;
     let stored = Stored { version: VERSION, sha256: checksum(&boots), boots };
-    match fs::create_dir(state(home)) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
     files::write_atomically(&file(home), &serde_json::to_vec(&stored)?)
 }
 
@@ -77,7 +84,7 @@ mod tests {
     fn a_record_that_was_changed_or_cut_or_is_no_file_counts_as_absent() {
         let home = Home::new("boots");
         assert_eq!(read(&home.0), Boots::default());
-        write(&home.0, &boots()).unwrap();
+        take_in(&home.0, boots().last().cloned().unwrap()).unwrap();
         assert_eq!(read(&home.0), boots());
         let path = file(&home.0);
         let text = fs::read_to_string(&path).unwrap();

@@ -185,6 +185,10 @@ impl Boots {
     pub fn with(mut self, mut record: Record) -> Boots {
         if let Some(at) = self.0.iter().position(|known| known.boot == record.boot) {
             let known = self.0.remove(at);
+            // Written before the end, and later than it.
+            if known.ended.is_some() && record.ended.is_none() {
+                record = known.clone();
+            }
             record.started = record.started.min(known.started);
             record.mode = record.mode.or(known.mode);
         }

@@ -55,6 +55,9 @@ fn a_run_takes_one_place_however_often_it_is_written_and_three_are_kept() {
     let kept = boots.last().unwrap();
     assert_eq!((boots.0.len(), kept.started, kept.mode), (1, Timestamp(1000), Some(Mode::Recovery)));
     assert_eq!(kept.seen, Timestamp(TEN.0 + 1));
+    let end = Record { ended: Some(Ended::default()), ..named("a") };
+    let boots = boots.with(end).with(named("a"));
+    assert!(boots.last().unwrap().ended.is_some(), "what has ended does not run again");
     let boots = ["b", "c", "d"].into_iter().fold(boots, |boots, boot| boots.with(named(boot)));
     let before = |boot| boots.before(boot).map(|record| record.boot.as_str()).collect::<Vec<_>>();
     assert_eq!(before("d"), ["c", "b"]);
