@@ -31,15 +31,19 @@ use nix::sys::signal::Signal;
 use output::{Output, Source};
 use std::collections::HashMap;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 /// How long an ended child's output is read on before its end is told: what it wrote is in the pipe already.
 const DRAIN: Duration = Duration::from_millis(200);
+/// A process that begins and eats all memory is held by the memory watch if it lives this long, whatever the tick is. Only
+/// while something runs: an empty space sleeps.
+const NEWBORN: Duration = Duration::from_secs(2);
 const SIGKILL: i32 = Signal::SIGKILL as i32;
 
 #[derive(Debug)]
@@ -241,6 +245,7 @@ struct Room {
 
 impl Room {
     async fn serve(&mut self, mut inbox: Inbox, mut stop: Stop) -> io::Result<()> {
+        let mut newborn = pin!(sleep(NEWBORN));
         loop {
             // Each arm is cancel-safe: channels and switches lose nothing, and the link is a readiness wait.
             tokio::select! {
@@ -257,6 +262,10 @@ impl Room {
                 Some(message) = inbox.inside.recv() => self.happened(message).await?,
                 Some(news) = inbox.memory.recv() => self.say(News::Memory(news)).await,
                 Ok(()) = inbox.ticks.changed() => self.look_at_memory(),
+                () = newborn.as_mut(), if self.runs_something() => {
+                    newborn.set(sleep(NEWBORN));
+                    self.look_at_memory();
+                }
                 Some(_) = self.tasks.join_next() => {}
                 Some(_) = self.readers.join_next() => {}
             }
@@ -321,6 +330,10 @@ impl Room {
             };
             let _ = inner.send(Inside::Drained { child: id, exit }).await;
         });
+    }
+
+    fn runs_something(&self) -> bool {
+        self.memory.is_some() && self.children.values().any(|child| !child.ended)
     }
 
     fn look_at_memory(&self) {
@@ -408,12 +421,12 @@ impl Room {
         }
         let inner = self.inner.clone();
         self.tasks.spawn(async move {
-            let begin = tokio::time::Instant::now();
+            let mut kill = pin!(sleep(grace));
             if let Some(farewell) = farewell {
                 farewell.said(grace * 3 / 5).await;
                 let _ = inner.send(Inside::Signal { child: child.clone(), signal: Signal::SIGTERM }).await;
             }
-            tokio::time::sleep_until(begin + grace).await;
+            kill.as_mut().await;
             let _ = inner.send(Inside::Signal { child, signal: Signal::SIGKILL }).await;
         });
         Ok(())

@@ -5,8 +5,9 @@
 
 use crate::model::route::Upstream;
 use crate::sys::http::Connection;
+use std::pin::pin;
 use std::time::Duration;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep;
 
 /// How long the app may take to answer that it will end.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -27,9 +28,9 @@ impl Farewell {
     /// Asks the app to end. Returns when it is time for SIGTERM: at once if it did not understand, else after
     /// `patience`.
     pub async fn said(&self, patience: Duration) {
-        let until = Instant::now() + patience;
+        let mut patient = pin!(sleep(patience));
         if self.ask(ANSWER.min(patience)).await {
-            sleep_until(until).await;
+            patient.as_mut().await;
         }
     }
 

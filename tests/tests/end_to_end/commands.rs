@@ -170,7 +170,6 @@ async fn a_strict_run_with_a_mistake_in_its_document_ends_with_78() {
 }
 
 #[tokio::test]
-#[ignore = "until prepare hands --strict to the space"]
 async fn a_strict_run_whose_app_cannot_be_kept_running_ends_with_3() {
     let mut space = Space::new(&echo_with("dies"));
     let document = space.document.to_string_lossy().into_owned();
@@ -180,7 +179,6 @@ async fn a_strict_run_whose_app_cannot_be_kept_running_ends_with_3() {
 }
 
 #[tokio::test]
-#[ignore = "until prepare makes an app of the command behind --"]
 async fn any_command_that_serves_http_is_put_behind_the_front_door() {
     let mut space = Space::new("");
     let (document, echo) = (space.document.clone(), places::project().join("tests/parts/echo.py"));
@@ -195,7 +193,6 @@ async fn any_command_that_serves_http_is_put_behind_the_front_door() {
 }
 
 #[tokio::test]
-#[ignore = "until prepare begins a space in recovery mode"]
 async fn recovery_mode_that_was_asked_for_is_told_and_left_by_a_start() {
     let mut space = Space::new(&echo());
     let document = space.document.to_string_lossy().into_owned();

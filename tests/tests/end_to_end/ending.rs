@@ -172,7 +172,6 @@ async fn jupyter_ends_in_its_own_way_and_kernels_get_to_run_what_they_have_regis
     assert_eq!(fs::read_to_string(space.home.join("farewell")).unwrap(), "in order");
 }
 
-#[ignore = "until the hall looks at repositories and the boot record tells of them"]
 #[tokio::test]
 async fn what_is_not_committed_is_told_at_the_stop_and_at_the_next_start() {
     let mut space = Space::new(&echo());
