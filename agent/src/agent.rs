@@ -25,11 +25,14 @@ mod snapshot;
 use crate::cli::{AgentArgs, LogFormat, RunArgs};
 use crate::process;
 use crate::sys::memory_file::MemoryFile;
+use crate::sys::patient::Patient;
 use crate::sys::{limits, link, signals};
+use serde_json::json;
 use snapshot::Snapshot;
 use std::fmt;
 use std::io::{IsTerminal, Write};
 use std::os::fd::OwnedFd;
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// Exit codes of `run` that a start can end with.
@@ -98,7 +101,8 @@ fn clean_up(init: OwnedFd) -> Result<u8, Refusal> {
 /// To standard error: lines for people, or one JSON object each.
 fn log(format: LogFormat) {
     let level = tracing_subscriber::EnvFilter::try_from_env("SPACE_AGENT_LOG").unwrap_or_else(|_| "info".into());
-    let log = tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).with_target(false);
+    let to = Mutex::new(Patient::new(std::io::stderr(), lost_lines(format)));
+    let log = tracing_subscriber::fmt().with_env_filter(level).with_writer(to).with_target(false);
     // A log that nobody reads any more must not end the agent.
     let log = log.log_internal_errors(false);
     // An error means that a log is there already, which only a test can bring about.
@@ -109,6 +113,17 @@ fn log(format: LogFormat) {
         }
         LogFormat::Json => log.json().try_init(),
     };
+}
+
+/// What stands in the log for lines that found no reader.
+fn lost_lines(format: LogFormat) -> fn(u64) -> String {
+    match format {
+        LogFormat::Text => |lines| format!("space-agent: {lines} lines of this log found no reader and are lost\n"),
+        LogFormat::Json => |lines| {
+            let fields = json!({ "message": "lines of this log found no reader and are lost", "lines": lines });
+            format!("{}\n", json!({ "level": "WARN", "fields": fields }))
+        },
+    }
 }
 
 fn start(args: &RunArgs, init: OwnedFd) -> Result<u8, Refusal> {

@@ -15,6 +15,7 @@ pub mod link;
 pub mod lock;
 pub mod memory_file;
 pub mod oom;
+pub mod patient;
 pub mod peer;
 pub mod pidfd;
 pub mod pressure;

@@ -155,7 +155,7 @@ impl Files {
 
     fn oldest_first(&self, extension: &str) -> Vec<PathBuf> {
         let of = |path: &&PathBuf| path.extension().is_some_and(|own| own == extension);
-        let mut paths: Vec<(SystemTime, PathBuf)> =
+        let mut paths: Vec<(Option<SystemTime>, PathBuf)> =
             self.sizes.keys().filter(of).map(|path| (written_at(path), path.clone())).collect();
         paths.sort();
         paths.into_iter().map(|(_, path)| path).collect()
@@ -212,8 +212,9 @@ fn rotated(path: &Path) -> PathBuf {
     path.with_extension("log.1")
 }
 
-fn written_at(path: &Path) -> SystemTime {
-    fs::metadata(path).and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
+/// `None`, and so before all others, if that is not known.
+fn written_at(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
 }
 
 fn sizes(folders: &[PathBuf]) -> io::Result<BTreeMap<PathBuf, u64>> {
