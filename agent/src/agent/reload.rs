@@ -8,14 +8,15 @@ use super::document::{self, Document};
 use super::effects::Workshop;
 use super::hall::{Done, Hall};
 use super::place::{self, Place};
+use super::rooms::discretion;
 use super::{identity, prepare};
 use crate::cli::RunArgs;
 use crate::model::app::AppFacts;
 use crate::model::space::Event;
 use crate::model::status::Mode;
+use crate::process::Command;
 use space_lifecycle::Space as Spec;
 use std::io;
-use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// Who hears whether the space starts; refused with a sentence.
@@ -141,13 +142,19 @@ impl Hall {
         });
     }
 
+    /// What is started from now on, and what is shown of its output, is as the document now says.
+    fn refit(&mut self, spec: &Spec) {
+        self.workshop = Workshop::new(spec.clone(), self.place.clone(), &self.space.facts.boot);
+        self.pending.push_back(Command::Discretion(Box::new(discretion(spec))));
+    }
+
     pub(super) fn reread(&mut self, reread: Reread) -> io::Result<()> {
         match reread {
             Reread::Start { reply, read: Err(why), .. } => drop(reply.send(Err(why))),
             Reread::Start { by, reply, read: Ok(start) } => {
                 let Start { spec, app_facts, warnings } = *start;
                 if spec != self.space.spec {
-                    self.workshop = Workshop::new(spec.clone(), self.place.clone(), &self.space.facts.boot);
+                    self.refit(&spec);
                     self.happen(Event::Replaced { spec: Box::new(spec), app_facts })?;
                 }
                 self.happen(Event::StartAsked { by })?;
@@ -163,8 +170,7 @@ impl Hall {
             Reread::Reload { read: Ok(document) } => {
                 let mut spec = self.space.spec.clone();
                 let told = apply(&mut spec, document.spec);
-                self.workshop =
-                    Workshop::new(spec.clone(), Arc::clone(&self.workshop).place.clone(), &self.space.facts.boot);
+                self.refit(&spec);
                 self.happen(Event::Reloaded { spec: Box::new(spec), told })?;
             }
         }

@@ -225,7 +225,7 @@ fn greet(args: &RunArgs, hall: &Hall) {
 }
 
 /// A person at a terminal has the short news; what collects the agent's log has the steps' lines too.
-fn discretion(spec: &Space) -> Discretion {
+pub(super) fn discretion(spec: &Space) -> Discretion {
     let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
     let own = std::env::vars_os().filter_map(text).collect();
     Discretion {
