@@ -14,3 +14,4 @@ mod jupyter;
 mod lifecycle;
 mod notebook;
 mod testers;
+mod vm;
