@@ -14,4 +14,5 @@ pub mod processes;
 pub mod rules;
 pub mod space;
 pub mod status;
+pub mod vm;
 pub mod wait;

@@ -25,3 +25,4 @@ mod start_failures;
 mod supervision;
 mod testers;
 mod upgrade;
+mod vm;
