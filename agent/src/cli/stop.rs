@@ -48,13 +48,16 @@ pub(super) async fn stop(args: &StopArgs, surroundings: &Surroundings<'_>, outpu
     if output.terminal {
         output.write(&format!("{} is stopping …\n", status.space))?;
     }
-    timeout(END_DEADLINE, gone(&agent, init)).await.map_err(|_| {
+    let told = timeout(END_DEADLINE, gone(&agent, init, &status)).await.map_err(|_| {
         let minutes = END_DEADLINE.as_secs() / 60;
         Failure::failed(format!(
             "{} has not ended within {minutes} minutes; space-agent status says what it waits for",
             status.space
         ))
     })?;
+    for event in told {
+        output.write(&format!("{event}\n"))?;
+    }
     output.write(&format!("{} has stopped\n", status.space))?;
     Ok(0)
 }
@@ -67,9 +70,19 @@ fn visible_init(pid: i32) -> Option<Process> {
     (own == its).then_some(Process { pid, started })
 }
 
-/// Until nobody listens and init is gone. Looks every 50 ms: both ends are somebody else's to close.
-async fn gone(agent: &Agent, init: Option<Process>) {
+/// Until nobody listens and init is gone. Looks every 50 ms: both ends are somebody else's to close. What happened
+/// meanwhile is told: what was not committed, and what went wrong.
+async fn gone(agent: &Agent, init: Option<Process>, before: &Status) -> Vec<String> {
+    let known = before.events.last().map_or(0, |event| event.seq);
+    let mut told = Vec::new();
     while agent.listens().await || init.is_some_and(tree::alive) {
+        // Towards the end nobody answers any more.
+        if let Ok(status) = agent.get::<Status>("/v1/status").await {
+            told = status.events.into_iter().filter(|event| event.seq > known).map(|event| event.text).collect();
+        }
         sleep(POLL).await;
     }
+    // That it stops is what was asked for.
+    told.retain(|text: &String| !text.starts_with("the space stops"));
+    told
 }

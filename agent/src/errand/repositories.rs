@@ -119,8 +119,13 @@ struct Look<'a> {
 impl Look<'_> {
     fn state(&self) -> Result<State, Trouble> {
         // What lies in submodules is theirs to say, and takes a look at each.
-        let mut state =
-            State::parse(&self.ask(&["status", "--porcelain=v2", "--branch", "--ignore-submodules=dirty"])?);
+        let mut state = State::parse(&self.ask(&[
+            "status",
+            "--porcelain=v2",
+            "--branch",
+            "--ignore-submodules=dirty",
+            "--untracked-files=normal",
+        ])?);
         if state.branch && state.commits && !state.upstream {
             state.remotes = !self.ask(&["remote"])?.trim().is_empty();
         }

@@ -3,7 +3,7 @@
 //! It knows what the document and its own environment say: passwords in URLs and variables whose names look secret. What
 //! a program makes of a secret (its digest, its base64) is not known and not masked.
 
-use space_lifecycle::{Space, StepKind};
+use space_lifecycle::{AppKind, Space, StepKind};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -44,7 +44,12 @@ impl Secrets {
             match &step.kind {
                 StepKind::Git { url, .. } => of_urls(url, &mut found),
                 StepKind::Python(python) => python.packages.iter().for_each(|package| of_urls(package, &mut found)),
-                StepKind::Run(_) => {}
+                StepKind::Run(script) => of_urls(script, &mut found),
+            }
+        }
+        for app in &space.apps {
+            if let AppKind::Command(command) = &app.kind {
+                command.command.iter().for_each(|argument| of_urls(argument, &mut found));
             }
         }
         Secrets(found.into_iter().collect())

@@ -181,8 +181,13 @@ async fn what_is_not_committed_is_told_at_the_stop_and_at_the_next_start() {
     fs::write(space.home.join("project/thesis.txt"), "a year's work").unwrap();
     let mut run = space.start();
     run.ready().await;
-    stopped(&space, &mut run, Duration::from_secs(25)).await;
-    assert!(run.stderr().contains("project"), "the stop does not tell it:\n{}", run.stderr());
+    let told = space_tests::command::run(space.command(&["stop"]), SOON).await;
+    assert!(told.stdout.contains("project has 1 untracked file"), "{told:?}");
+    assert_eq!(run.exit_code(SOON).await, 0);
+    // It is the user's own: what collects the agent's output is not told.
+    assert!(!run.stderr().contains("project"), "{}", run.stderr());
+    let last = space_tests::command::run(space.command(&["status", "--last"]), SOON).await;
+    assert!(last.stdout.contains("project has 1 untracked file"), "{last:?}");
     let mut again = space.start();
     let status = again.ready().await;
     let last = status.0["last_run"].as_str().unwrap_or_default();
