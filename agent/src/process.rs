@@ -43,7 +43,7 @@ use tracing::warn;
 const DRAIN: Duration = Duration::from_millis(200);
 /// A process that begins and eats all memory is held by the memory watch if it lives this long, whatever the tick is. Only
 /// while something runs: an empty space sleeps.
-const NEWBORN: Duration = Duration::from_secs(2);
+const NEWBORN: Duration = Duration::from_secs(1);
 const SIGKILL: i32 = Signal::SIGKILL as i32;
 
 #[derive(Debug)]

@@ -10,6 +10,8 @@ use std::collections::{HashMap, HashSet};
 
 /// Kernels and users' jobs are ended before the servers that show them, which start with less.
 const VICTIMS_FIRST: i32 = 700;
+/// After them; before the agent.
+const SERVERS_NEXT: i32 = 300;
 /// So many processes are held at most: of more, the largest.
 const MOST: usize = 512;
 
@@ -98,10 +100,17 @@ impl Held {
                 None => return,
             },
         };
-        // A direct child may be a server that the room has not told of yet; what has lost its parent has inherited.
-        if role != Role::App && seen.parent != self.init_pid {
+        match role {
+            // init sets it from birth where it is allowed to: without root it is not.
+            Role::App => {
+                oom::raise(process, SERVERS_NEXT);
+            }
+            // A direct child may be a server that the room has not told of yet; what has lost its parent has inherited.
+            _ if seen.parent == self.init_pid => {}
             // Another user's process (sudo) may not be touched; then it keeps what it inherited.
-            oom::raise(process, VICTIMS_FIRST);
+            _ => {
+                oom::raise(process, VICTIMS_FIRST);
+            }
         }
         let victim = Victim { pid: process.pid, started: process.started, role, bytes, child };
         self.processes.insert(process.pid, Holding { pidfd, victim, name: seen.name.clone(), settled });
