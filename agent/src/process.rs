@@ -388,6 +388,9 @@ impl Room {
     }
 
     fn probe(&mut self, child: String, probe: Probe) {
+        if !self.runs(&child) {
+            return;
+        }
         let (inner, name) = (self.inner.clone(), child.clone());
         let handle = self.tasks.spawn(async move {
             probe.until_ready().await;
@@ -397,6 +400,9 @@ impl Room {
     }
 
     fn watch(&mut self, child: String, watch: Watch) {
+        if !self.runs(&child) {
+            return;
+        }
         let (inner, name) = (self.inner.clone(), child.clone());
         let handle = self.tasks.spawn(async move {
             let mut answers = Answers::Again;
@@ -406,6 +412,11 @@ impl Room {
             }
         });
         self.replace_probe(child, handle);
+    }
+
+    /// What has ended meanwhile is not looked at any more.
+    fn runs(&self, child: &str) -> bool {
+        self.children.get(child).is_some_and(|child| !child.ended)
     }
 
     fn replace_probe(&mut self, child: String, handle: AbortHandle) {

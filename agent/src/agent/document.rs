@@ -73,7 +73,8 @@ fn brief(found: &Mistakes) -> String {
 }
 
 /// What `run` was called with, read. With `--strict`, what cannot be used is refused.
-pub(super) fn read(args: &RunArgs) -> Result<Document, Refusal> {
+/// `fallback`: to the last good one, for a start.
+pub(super) fn read(args: &RunArgs, fallback: bool) -> Result<Document, Refusal> {
     let here = prepare::current_folder()?;
     let mut document = match args.documents.first() {
         None => Document {
@@ -88,7 +89,7 @@ pub(super) fn read(args: &RunArgs) -> Result<Document, Refusal> {
     if let Some(trouble) = document.trouble.as_ref().filter(|_| args.strict) {
         return Err(refusal(INVALID, trouble.told()));
     }
-    if document.trouble.is_some() {
+    if document.trouble.is_some() && fallback {
         last_good(args, &mut document, &here);
     }
     if !args.command.is_empty() {

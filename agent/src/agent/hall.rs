@@ -13,7 +13,7 @@ use crate::cli::RunArgs;
 use crate::model::app::State;
 use crate::model::child::{ChildId, Exit, StepOutcome};
 use crate::model::memory::MemoryNews;
-use crate::model::news::{Line, news};
+use crate::model::news::{Line, news, without_output};
 use crate::model::now::{Monotonic, Now};
 use crate::model::reading::Reading;
 use crate::model::route::{Door, Route, RouteState};
@@ -24,7 +24,7 @@ use crate::sys::clock;
 use crate::sys::memory_file::MemoryFile;
 use crate::{control, proxy};
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -486,6 +486,9 @@ impl Hall {
     /// What the person at the terminal is told.
     fn announce(&self, before: &Status) {
         for Line { line, failure } in news(before, &self.outbox.status.borrow(), self.space.ended_badly()) {
+            // Whoever sits at the terminal may read it; what collects the log may not.
+            let told = self.space.spec.agent.log_apps || std::io::stderr().is_terminal();
+            let line = if told { line } else { without_output(&line) };
             if failure {
                 tracing::error!("{line}");
             } else {

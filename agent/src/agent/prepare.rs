@@ -57,7 +57,7 @@ struct Plan {
 
 impl Plan {
     fn read(args: &RunArgs, surroundings: Surroundings) -> Result<Plan, Refusal> {
-        let mut document = document::read(args)?;
+        let mut document = document::read(args, true)?;
         let (own_uid, _) = account::own();
         let spec = &document.spec;
         let home = home(spec, &document.folder, &current_folder()?);

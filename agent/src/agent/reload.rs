@@ -41,7 +41,7 @@ pub(super) struct Start {
 
 /// Reads what `run` was called with. With all mistakes, if it cannot be used.
 pub(super) fn read(args: &RunArgs) -> Result<Document, String> {
-    let document = document::read(args).map_err(|refused| refused.message)?;
+    let document = document::read(args, false).map_err(|refused| refused.message)?;
     match &document.trouble {
         Some(trouble) => Err(trouble.told()),
         None => Ok(document),
@@ -151,6 +151,9 @@ impl Hall {
     pub(super) fn reread(&mut self, reread: Reread) -> io::Result<()> {
         match reread {
             Reread::Start { reply, read: Err(why), .. } => drop(reply.send(Err(why))),
+            Reread::Start { reply, .. } if self.space.may_start_anew() != Ok(true) => {
+                drop(reply.send(Err("the space turned to something else meanwhile".into())));
+            }
             Reread::Start { by, reply, read: Ok(start) } => {
                 let Start { spec, app_facts, warnings } = *start;
                 if spec != self.space.spec {

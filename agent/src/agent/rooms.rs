@@ -4,10 +4,11 @@ use super::doors::Doors;
 use super::effects::Workshop;
 use super::hall::{End, Hall, Inbox, Outbox, door};
 use super::snapshot::Snapshot;
-use super::{BOOT_FAILED, Refusal, refusal};
+use super::{BOOT_FAILED, CRASHED, Refusal, refusal};
 use super::{last_word, place, record};
 use crate::cli::RunArgs;
 use crate::model::log::LogLine;
+use crate::model::news::without_output;
 use crate::model::secrets::Secrets;
 use crate::model::status::{AgentStatus, Status};
 use crate::process::{self, Attached, Discretion, Link, Logs};
@@ -31,6 +32,9 @@ use tokio::task::JoinSet;
 /// As an exit code of the agent's.
 #[expect(clippy::cast_possible_truncation, reason = "an exit code")]
 const HANDED_OVER: u8 = link::HANDED_OVER as u8;
+
+/// Longer than a space that is worked in leaves its blocking threads alone.
+const A_DAY: Duration = Duration::from_secs(86_400);
 
 /// How long pages and followers of logs get to take in the last word.
 const LAST_WORD: Duration = Duration::from_millis(300);
@@ -56,10 +60,13 @@ pub(super) fn run(
         Ok(logs) => logs,
         Err(error) => {
             let folder = snapshot.place.logs.display();
-            return Ok(Err(refusal(BOOT_FAILED, format!("cannot make the log folder {folder}: {error}"))));
+            // What runs already is not ended for want of a log: another agent tries again.
+            let code = if resumed { CRASHED } else { BOOT_FAILED };
+            return Ok(Err(refusal(code, format!("cannot make the log folder {folder}: {error}"))));
         }
     };
-    let runtime = Builder::new_current_thread().enable_all().build()?;
+    // A blocking thread that is there stays: where the user has used up all processes, a new one is not to be had.
+    let runtime = Builder::new_current_thread().enable_all().thread_keep_alive(A_DAY).build()?;
     let place = snapshot.place.clone();
     let left = runtime.block_on(live(args, snapshot, doors, memory, attached, logs, resumed));
     // A blocking thread that hangs on a disk must not hold the end.
@@ -71,8 +78,8 @@ pub(super) fn run(
     match end {
         End::Space(code) => {
             // With the ends of the logs, which are all there now.
+            last_word::tell(&format!("{} (exit code {code})\n", without_output(&status.sentence)));
             record::keep(&place, &status, clock::now().wall, Some(code));
-            last_word::tell(&format!("{} (exit code {code})\n", status.sentence));
             place.clean();
             Ok(Ok(code))
         }

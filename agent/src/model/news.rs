@@ -34,6 +34,17 @@ pub fn news(before: &Status, after: &Status, failed: bool) -> Vec<Line> {
     first.into_iter().chain(steps).chain(apps).chain(last).collect()
 }
 
+/// The line without what the app itself has printed: that may hold people's data, and goes to no log but the app's own.
+pub fn without_output(line: &str) -> String {
+    let Some((before, after)) = line.split_once(LAST_LINE) else { return line.to_owned() };
+    // A page and a log that are named behind it are named still.
+    let rest = after.rfind("; its output is in ").map_or("", |at| &after[at..]);
+    format!("{before}{rest}")
+}
+
+/// What stands before an app's last line in a message.
+pub const LAST_LINE: &str = "; its last line was: ";
+
 fn step(step: &StepStatus) -> Option<Line> {
     let (name, why) = (&step.name, step.why.as_deref());
     let because = why.map(|why| format!(": {why}")).unwrap_or_default();
@@ -88,6 +99,20 @@ mod tests {
         let mut after = before.clone();
         change(&mut after);
         news(&before, &after, failed).into_iter().map(|news| (news.line, news.failure)).collect()
+    }
+
+    #[test]
+    fn what_an_app_has_printed_is_left_out_and_what_is_said_about_it_is_not() {
+        for (line, left) in [
+            ("JupyterLab is ready", "JupyterLab is ready"),
+            ("JupyterLab ended with exit code 1; its last line was: pay.ipynb", "JupyterLab ended with exit code 1"),
+            (
+                "x failed; its last line was: a; b (3 starts); its output is in /l/x.log",
+                "x failed; its output is in /l/x.log",
+            ),
+        ] {
+            assert_eq!(without_output(line), left);
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::memory::{self, MemoryNews, Victim};
 use super::now::{Monotonic, Now, Timestamp};
 use super::reading::Reading;
 use super::status::Mode;
-use super::step::StepRun;
+use super::step::{self, StepRun};
 use serde::{Deserialize, Serialize};
 use space_lifecycle::Moment;
 use std::net::SocketAddr;
@@ -138,6 +138,9 @@ pub enum Phase {
         code: u8,
         #[serde(default)]
         stage: Stage,
+        /// Somebody asked twice.
+        #[serde(default)]
+        hurried: bool,
     },
     Stopped {
         since: Now,
@@ -313,7 +316,7 @@ impl Space {
     pub fn new(spec: space_lifecycle::Space, facts: Facts, app_facts: Vec<AppFacts>, now: Now) -> Space {
         Space {
             phase: Phase::Booting { since: now },
-            steps: vec![StepRun::Waiting; spec.steps.len()],
+            steps: step::not_run(&spec.steps),
             apps: vec![AppRun::waiting(); spec.apps.len()],
             activity: Activity::default(),
             leases: Vec::new(),
@@ -374,12 +377,21 @@ impl Space {
         if self.up() {
             self.end_leases(now);
             self.advance_steps(now, effects);
+            self.advance_up(now, effects);
+        }
+        self.advance_ending(now, effects);
+    }
+
+    /// The rest, unless a step that could not run has ended it.
+    fn advance_up(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if self.up() {
             self.advance_apps(now, effects);
             self.give_up_apps(now, effects);
+        }
+        if self.up() {
             self.become_ready(now);
             self.advance_idle(now, effects);
         }
-        self.advance_ending(now, effects);
     }
 
     /// When time alone will change something next; `None`: never.
@@ -452,14 +464,17 @@ impl Space {
     /// Whether a child that was to be started still is: the space may have turned to something else since.
     pub fn wants(&self, child: &str) -> bool {
         if let Some(app) = self.app_of_child(child) {
-            return self.up() && !self.apps[app].asked;
+            let too_slow = matches!(self.apps[app].state, super::app::State::Starting { too_slow: true, .. });
+            return self.up() && !self.apps[app].asked && !too_slow;
         }
         match self.step_of_child(child) {
+            Some(step) if matches!(self.steps[step], StepRun::Running { timed_out: true, .. }) => false,
             Some(step) if self.spec.steps[step].on == Moment::Stop => {
                 matches!(self.stopping(), Some((Stage::Steps { .. }, ..)))
             }
             Some(_) => matches!(self.mode(), None | Some(Mode::Normal)) && self.up(),
-            None => self.up(),
+            // Of a round that is over, or of an app that the document has no more.
+            None => self.up() && matches!(child.parse(), Ok(ChildId::IdleCommand(_) | ChildId::Rescue(_))),
         }
     }
 

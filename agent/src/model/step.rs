@@ -66,6 +66,19 @@ pub fn next(steps: &[Step], runs: &[StepRun], moment: Moment) -> Next {
     Next::Nothing
 }
 
+/// Before any has run. A step of the stop is none that waits, so that no agent, an older one either, takes it for one of
+/// the start.
+pub fn not_run(steps: &[Step]) -> Vec<StepRun> {
+    let not_yet = |step: &Step| match step.on {
+        Moment::Start => StepRun::Waiting,
+        Moment::Stop => StepRun::Dropped { why: AT_THE_STOP.into() },
+    };
+    steps.iter().map(not_yet).collect()
+}
+
+/// Why a step of the stop has not run yet.
+pub const AT_THE_STOP: &str = "it runs when the space stops";
+
 /// The steps of this moment that run.
 pub fn running(steps: &[Step], runs: &[StepRun], moment: Moment) -> impl Iterator<Item = usize> {
     of(steps, moment).filter(|index| matches!(runs[*index], StepRun::Running { .. }))

@@ -9,7 +9,7 @@ use super::status::{
     self, ActivityStatus, AgentStatus, AppState, AppStatus, KernelStatus, Mode, PhaseName, Status, StepState,
     StepStatus, VerdictName,
 };
-use super::step::StepRun;
+use super::step::{AT_THE_STOP, StepRun};
 use space_lifecycle::{Action, awaited};
 
 impl Space {
@@ -135,6 +135,7 @@ impl Space {
         let (state, why, started, took_ms) = match &self.steps[index] {
             StepRun::Waiting => (StepState::Waiting, None, None, None),
             StepRun::Running { since, .. } => (StepState::Running, None, Some(since.wall), None),
+            StepRun::Dropped { why } if why == AT_THE_STOP => (StepState::Waiting, Some(why.clone()), None, None),
             StepRun::Dropped { why } => (StepState::Dropped, Some(why.clone()), None, None),
             StepRun::Ended { outcome, since, took_ms } => {
                 let (state, why) = match outcome {

@@ -17,6 +17,8 @@ use tokio::sync::watch;
 const AGAIN: Duration = Duration::from_millis(20);
 /// Between two looks at the whole tree while it is killed.
 const HUNT: Duration = Duration::from_millis(5);
+/// And where a look has found the same as the one before.
+const PATIENT: Duration = Duration::from_millis(20);
 
 /// Held by the room.
 pub(super) struct Ending(watch::Sender<bool>);
@@ -73,11 +75,17 @@ impl Work {
     }
 
     fn kill(&self) {
+        let mut before = Vec::new();
         loop {
             let left = tree::descendants(self.init, self.agent);
             if left.is_empty() {
                 return;
             }
+            if left == before {
+                // They are dying, or hang in the system: whoever ends them needs the processor.
+                std::thread::park_timeout(PATIENT);
+            }
+            before.clone_from(&left);
             for group in groups(&left, self.init) {
                 // A group that has ended since is no failure.
                 let _ = kill(Pid::from_raw(-group), Signal::SIGKILL);

@@ -81,7 +81,8 @@ pub fn read_untrusted(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 pub fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
-    let mut file = File::create(&new)?;
+    // The owner's alone: it may hold what was said in a document or a log.
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(&new, path)?;

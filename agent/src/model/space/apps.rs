@@ -3,6 +3,7 @@
 use super::{Effect, Phase, Space};
 use crate::model::app::State;
 use crate::model::child::{ChildId, Exit};
+use crate::model::news::LAST_LINE;
 use crate::model::now::{Monotonic, Now, spoken};
 use crate::model::restart::Decision;
 use crate::model::status::Mode;
@@ -61,9 +62,13 @@ impl Space {
                     *pid = Some(started);
                     effects.push(Effect::ProbeApp { app: index, child: child.to_owned(), recovery });
                 }
-                // init tells a new agent of every child; the watch over it ended with the agent before.
+                // init tells a new agent of every child.
                 State::Ready { child: own, pid, .. } if own == child => {
                     *pid = Some(started);
+                    // The watch over it ended with the agent before, and the new one finds out by itself.
+                    if std::mem::take(&mut app.silent) {
+                        app.why = None;
+                    }
                     effects.push(Effect::WatchApp { app: index, child: child.to_owned(), recovery });
                 }
                 _ => {}
@@ -131,7 +136,7 @@ impl Space {
             }
             _ if app.silent => format!("{label} did not answer any more and was ended"),
             exit => match last_line {
-                Some(line) => format!("{label} {exit}; its last line was: {line}"),
+                Some(line) => format!("{label} {exit}{LAST_LINE}{line}"),
                 None => format!("{label} {exit} without any output"),
             },
         }

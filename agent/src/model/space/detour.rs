@@ -8,7 +8,7 @@ use crate::model::app::{AppFacts, AppRun, State};
 use crate::model::child::ChildId;
 use crate::model::now::Now;
 use crate::model::status::Mode;
-use crate::model::step::StepRun;
+use crate::model::step::{self, StepRun};
 use space_lifecycle::Space as Spec;
 use std::time::Duration;
 
@@ -104,7 +104,7 @@ impl Space {
     }
 
     /// Nothing of the normal boot is started any more: what was about to be never was.
-    fn call_off_starts(&mut self, effects: &mut Vec<Effect>) {
+    pub(super) fn call_off_starts(&mut self, effects: &mut Vec<Effect>) {
         effects.retain(|effect| match effect {
             Effect::StartStep { step, .. } => {
                 self.steps[*step] = StepRun::Dropped { why: "the space turned to recovery mode".into() };
@@ -142,7 +142,7 @@ impl Space {
             }
         }
         self.round += 1;
-        self.steps = vec![StepRun::Waiting; self.spec.steps.len()];
+        self.steps = step::not_run(&self.spec.steps);
         self.warnings.clear();
         self.why_mode = None;
         self.activity.ready_since = None;

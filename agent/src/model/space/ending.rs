@@ -46,6 +46,7 @@ impl Space {
             self.events.tell(now, true, format!("the space failed: {reason}"));
             self.phase = Phase::Failed { since: now, reason, code };
             // Nothing is started any more; what runs is ended with the rest, after the reason was shown.
+            self.call_off_starts(effects);
             effects.clear();
         }
     }
@@ -57,11 +58,15 @@ impl Space {
                 let (reason, code) = (reason.clone(), *code);
                 self.stop(reason, code, now, effects);
             }
-            Phase::Stopping { deadline, stage, .. } => {
+            Phase::Stopping { deadline, stage, hurried, .. } => {
+                *hurried = true;
                 *deadline = (*deadline).min(now.monotonic.plus(IMPATIENT));
                 if *stage != Stage::Over {
+                    // Whoever asks a third time does not want anybody asked.
+                    let asked = *stage == Stage::Tree;
                     *stage = Stage::Tree;
-                    effects.push(Effect::EndTree { grace: Duration::ZERO });
+                    let grace = if asked { Duration::ZERO } else { IMPATIENT / 2 };
+                    effects.push(Effect::EndTree { grace });
                 }
                 self.repositories = Repositories::Told;
             }
@@ -80,15 +85,13 @@ impl Space {
             }
         }
         // What saves the work of a space is for one that was worked in.
-        if !worked_in {
-            for index in step::of(&self.spec.steps, Moment::Stop) {
-                self.steps[index] = StepRun::Dropped { why: "the space was not up".into() };
-            }
+        for index in step::of(&self.spec.steps, Moment::Stop) {
+            let not_up = || StepRun::Dropped { why: "the space was not up".into() };
+            self.steps[index] = if worked_in { StepRun::Waiting } else { not_up() };
         }
-        self.repositories = Repositories::Asked { until: now.monotonic.plus(REPOSITORIES.min(total / 5)) };
-        effects.push(Effect::LookAtRepositories);
         let stage = Stage::Steps { until: now.monotonic.plus(total / 5) };
-        self.phase = Phase::Stopping { since: now, deadline: now.monotonic.plus(total), reason, code, stage };
+        self.phase =
+            Phase::Stopping { since: now, deadline: now.monotonic.plus(total), reason, code, stage, hurried: false };
     }
 
     /// Where a stop stands, and the moment at which it must be over.
@@ -125,6 +128,10 @@ impl Space {
                 StepRun::Ended { .. } | StepRun::Dropped { .. } => {}
             }
         }
+        // After the steps, which may have committed and pushed.
+        let within = REPOSITORIES.min(self.spec.stop.deadline / 5);
+        self.repositories = Repositories::Asked { until: now.monotonic.plus(within) };
+        effects.push(Effect::LookAtRepositories);
         self.set_stage(Stage::Apps { until: now.monotonic.plus(self.apps_share()) });
         for app in 0..self.apps.len() {
             self.end_app(app, self.apps_share(), effects);
@@ -184,8 +191,21 @@ impl Space {
             Repositories::Asked { until } => until <= now.monotonic,
             Repositories::NotAsked | Repositories::Told => true,
         };
-        if (*stage == Stage::Over && told) || *deadline <= now.monotonic {
+        // What follows, the record and the last word, has a share of the deadline too.
+        if (*stage == Stage::Over && told) || self.latest(*deadline) <= now.monotonic {
             self.phase = Phase::Stopped { since: now, reason: reason.clone(), code: *code };
+        }
+    }
+
+    /// When whatever is left is left behind. Reports have 10 % of the deadline; a second wish to stop leaves nothing to
+    /// share.
+    fn latest(&self, deadline: Monotonic) -> Monotonic {
+        match self.phase {
+            Phase::Stopping { hurried: false, .. } => {
+                let reports = u64::try_from(self.spec.stop.deadline.as_millis() / 10).unwrap_or(0);
+                Monotonic(deadline.0.saturating_sub(reports))
+            }
+            _ => deadline,
         }
     }
 
@@ -237,7 +257,7 @@ impl Space {
         match &self.phase {
             Phase::Failed { since, .. } => vec![since.monotonic.plus(FAILED_SHOWN)],
             Phase::Stopping { deadline, stage, .. } => {
-                let mut moments = vec![*deadline];
+                let mut moments = vec![self.latest(*deadline)];
                 match (*stage, self.repositories) {
                     (Stage::Steps { until } | Stage::Apps { until }, _) => moments.push(until),
                     (Stage::Over, Repositories::Asked { until }) => moments.push(until),
