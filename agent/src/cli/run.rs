@@ -28,7 +28,7 @@ pub struct RunArgs {
     /// What the space is called, if the document doesn't say it
     #[arg(long, value_name = "NAME", value_parser = space_name)]
     pub space: Option<String>,
-    /// Any command that serves HTTP on $PORT or $SPACE_AGENT_APP_SOCKET: it is the space's first app
+    /// Any command that serves HTTP on $SPACE_AGENT_APP_SOCKET: it is the space's first app
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 }

@@ -194,6 +194,9 @@ impl Space {
 
     /// Why the space is or isn't idle, in one sentence.
     fn activity_sentence(&self, verdict: &Verdict, now: &Now) -> String {
+        if self.mode() == Some(Mode::Parked) {
+            return "Parked: nothing runs in it, and it does not stop by itself.".into();
+        }
         let after = self.spec.idle.shutdown.map(spoken);
         match verdict {
             Verdict::Active { because } => match after {

@@ -123,14 +123,21 @@
     say('door', 'Open ' + own.label + (mode() === 'recovery' ? ' with a clean home' : ''));
   }
 
-  function warnings() {
-    el('warnings').replaceChildren(...status.warnings.map((text) => {
+  function notes(id, texts) {
+    el(id).replaceChildren(...texts.map((text) => {
       const line = document.createElement('p');
       line.className = 'said';
       line.textContent = text;
       return line;
     }));
-    show('warnings', status.warnings.length > 0);
+    show(id, texts.length > 0);
+  }
+
+  function warnings() {
+    notes('warnings', status.warnings);
+    // What went wrong lately: a kernel that was ended for memory, with its notebook; an app that was started again.
+    const last = (status.events || []).filter((event) => event.failure).slice(-5).reverse();
+    notes('events', last.map((event) => new Date(event.at).toLocaleTimeString() + '  ' + upper(event.text)));
   }
 
   function draw() {
