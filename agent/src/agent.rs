@@ -26,7 +26,7 @@ use crate::cli::{AgentArgs, LogFormat, RunArgs};
 use crate::process;
 use crate::sys::memory_file::MemoryFile;
 use crate::sys::patient::Patient;
-use crate::sys::{limits, link, signals};
+use crate::sys::{heap, limits, link, signals};
 use serde_json::json;
 use snapshot::Snapshot;
 use std::fmt;
@@ -64,6 +64,7 @@ fn refusal(code: u8, message: impl Into<String>) -> Refusal {
 
 /// The agent process, started by init. Returns its exit code.
 pub fn run(args: &AgentArgs) -> u8 {
+    heap::share();
     log(args.run.log);
     let init = link::inherited(args.init_fd)
         .map_err(|error| refusal(BOOT_FAILED, format!("only init starts the agent: {error}")));

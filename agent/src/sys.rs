@@ -7,6 +7,7 @@ pub mod clock;
 pub mod document;
 pub mod errors;
 pub mod files;
+pub mod heap;
 pub mod helper;
 pub mod http;
 pub mod keys;

@@ -20,8 +20,8 @@ use crate::model::route::{Door, Route, RouteState};
 use crate::model::space::{Effect, Event, Space};
 use crate::model::status::{AgentStatus, Mode, PhaseName, Status};
 use crate::process::{Answers, Command, News};
-use crate::sys::clock;
 use crate::sys::memory_file::MemoryFile;
+use crate::sys::{clock, heap};
 use crate::{control, proxy};
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal};
@@ -364,6 +364,7 @@ impl Hall {
         let status = self.outbox.status.borrow().clone();
         let turned = (before.phase, before.mode) != (status.phase, status.mode);
         if turned && self.space.up() {
+            heap::trim();
             self.record();
         }
     }

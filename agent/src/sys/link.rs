@@ -34,6 +34,9 @@ pub const HANDED_OVER: i32 = 75;
 /// The largest message in bytes; a sequenced packet must fit the socket's send buffer (208 KiB by default).
 pub const LARGEST: usize = 160 * 1024;
 
+/// What most messages fit, in bytes.
+const SMALL: usize = 4096;
+
 /// How long the agent waits for init to read: init does nothing that takes long.
 const PATIENCE: u16 = 5_000;
 
@@ -169,12 +172,28 @@ pub fn send_patiently(socket: &OwnedFd, message: &impl Serialize, fd: Option<Bor
     }
 }
 
+/// The length of the next message, which stays where it is.
+fn waiting(socket: &impl AsFd) -> Result<usize, Errno> {
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
+    nix::sys::socket::recv(socket.as_fd().as_raw_fd(), &mut [], flags)
+}
+
 /// Receives one message; `None` at the end (the other side is gone), `WouldBlock` if there is none yet.
 pub fn receive<M: DeserializeOwned>(
     socket: &impl AsFd,
     buffer: &mut Vec<u8>,
 ) -> io::Result<Option<(M, Option<OwnedFd>)>> {
-    buffer.resize(LARGEST, 0);
+    // A large message is rare: the buffer has the size of the largest that came.
+    let pending = match waiting(socket) {
+        Ok(length) => length,
+        Err(Errno::ECONNRESET) => return Ok(None),
+        Err(errno) => return Err(errno.into()),
+    };
+    if pending > LARGEST {
+        let text = "a message between agent and init is larger than agreed";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    }
+    buffer.resize(pending.max(buffer.len()).max(SMALL), 0);
     let mut space = nix::cmsg_space!([i32; 1]);
     let mut slices = [IoSliceMut::new(buffer)];
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;

@@ -119,6 +119,8 @@ async fn a_jupyterlab_damaged_from_inside_is_repaired_in_a_recovery_jupyterlab()
     browser.screenshot("recovery-jupyterlab").await;
     browser.go(&format!("http://127.0.0.1:{}/_space/", space.port)).await;
     browser.until(SOON, "the page", "return document.body.innerText.includes('with a clean home')").await;
+    let lately = "return document.getElementById('events').innerText.includes('it is started again')";
+    browser.until(SOON, "what went wrong before, on the page", lately).await;
     browser.screenshot("recovery-page").await;
     drop(browser);
     let mend = format!(
