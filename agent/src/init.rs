@@ -29,7 +29,7 @@ use crate::model::now::Monotonic;
 use crate::sys::limits::{self, Start};
 use crate::sys::link::{self, ToAgent, ToInit};
 use crate::sys::spawn::Reports;
-use crate::sys::{clock, memory_file, signals};
+use crate::sys::{clock, heap, memory_file, signals};
 use agent_process::{AgentProcess, CRASHED_TOO_OFTEN, Fate, Met, Replaced};
 use children::{Children, Send};
 use ground::Ground;
@@ -246,6 +246,8 @@ impl Init {
             ToInit::Keep { name } => {
                 self.kept.retain(|(kept, _)| *kept != name);
                 self.kept.extend(fd.map(|fd| (name, fd)));
+                // A boot gives these last; what init does from then on takes little of its code.
+                heap::forget_code();
             }
             ToInit::Spawn { id, spec } => self.children.spawn(id, spec, &self.ground, now),
             ToInit::Signal { id, signal } => self.children.signal(&id, signal),

@@ -365,6 +365,7 @@ impl Hall {
         let turned = (before.phase, before.mode) != (status.phase, status.mode);
         if turned && self.space.up() {
             heap::trim();
+            heap::forget_code();
             self.record();
         }
     }

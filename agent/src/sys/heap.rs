@@ -1,5 +1,5 @@
-//! What the agent's memory costs when nothing happens: the C library's allocator keeps a heap for each thread and gives
-//! little back by itself.
+//! What the agent's and init's memory costs when nothing happens: the C library's allocator keeps a heap for each thread
+//! and gives little back by itself, and code that ran once stays mapped.
 
 use nix::libc;
 
@@ -14,4 +14,32 @@ pub fn share() {
 pub fn trim() {
     // SAFETY: takes the allocator's own lock; no allocated memory is touched.
     unsafe { libc::malloc_trim(0) };
+}
+
+/// Unmaps the pages of this program's code: what is still needed comes back from the page cache at its next call. A start
+/// runs much that never runs again.
+pub fn forget_code() {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let Ok(program) = std::env::current_exe() else { return };
+    for line in maps.lines().filter(|line| line.contains(" r-xp ") && line.ends_with(&*program.to_string_lossy())) {
+        let range = line.split_once(' ').and_then(|(range, _)| range.split_once('-'));
+        let Some((from, to)) = range else { continue };
+        let (Ok(from), Ok(to)) = (usize::from_str_radix(from, 16), usize::from_str_radix(to, 16)) else { continue };
+        // SAFETY: the range is a mapping of this program's file that nobody can write to (`r-xp`, and a static program
+        // has no relocations in its code): its pages are the file's, and are read again when they are needed.
+        unsafe { libc::madvise(from as *mut libc::c_void, to - from, libc::MADV_DONTNEED) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_that_is_forgotten_still_runs() {
+        for _ in 0..100 {
+            forget_code();
+            assert_eq!(format!("{:?}", [1, 2, 3].iter().map(|n| n * 2).collect::<Vec<_>>()), "[2, 4, 6]");
+        }
+    }
 }
