@@ -71,7 +71,8 @@ fn ends(status: &Status, seq: &mut u64) -> Vec<String> {
 #[tokio::test]
 async fn an_app_that_is_killed_again_and_again_always_comes_back_and_costs_nothing() {
     let kills: u32 = if full() { 1000 } else { 30 };
-    let patience = Duration::from_millis(if full() { 50 } else { 250 });
+    // The fast run shares its processors with other stories, whatever they are.
+    let patience = Duration::from_millis(if full() { 50 } else { 3000 });
     let mut space = Space::new(&small_app("", AT_ONCE));
     let mut run = space.start();
     let mut status = run.ready().await;
