@@ -237,8 +237,8 @@ pub enum Upstream {
     Socket(PathBuf),
     /// A socket in the run folder, its path in `$SPACE_AGENT_APP_SOCKET`.
     Own,
-    /// The command is given both, a free port in `$PORT` and a socket in the run folder in `$SPACE_AGENT_APP_SOCKET`, and
-    /// listens where it likes: whichever answers first is its upstream. Of `run -- COMMAND…` only; no document says it.
+    /// Of `run -- COMMAND…` only; no document says it. Meant to be a free port in `$PORT` or a socket in
+    /// `$SPACE_AGENT_APP_SOCKET`, whichever the command listens on; the agent gives the socket only, as with `Own`.
     Any,
 }
 
