@@ -10,6 +10,7 @@ pub mod recovery;
 
 use crate::model::child::{Account, ChildLimits, ChildSpec};
 use crate::model::route::Upstream;
+use crate::model::traffic::Rules;
 use crate::sys::{account, files, keys};
 use space_lifecycle::{App, AppKind};
 use std::collections::BTreeMap;
@@ -64,6 +65,8 @@ pub struct Definition {
     pub farewell: Option<String>,
     /// It has Jupyter's REST interface, with `api/kernels`, below its base path.
     pub kernels: bool,
+    /// Which of its requests and messages are a person's or a client's work.
+    pub rules: &'static Rules,
 }
 
 /// Where an app's program may be.

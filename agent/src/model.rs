@@ -22,4 +22,5 @@ pub mod secrets;
 pub mod space;
 pub mod status;
 pub mod step;
+pub mod traffic;
 mod view;

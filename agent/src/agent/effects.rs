@@ -7,6 +7,7 @@ use crate::apps;
 use crate::model::child::{ChildLimits, ChildSpec, Exit, StepOutcome};
 use crate::model::environment::base_environment;
 use crate::model::space::Turn;
+use crate::model::traffic::Meters;
 use crate::process::{Command, Farewell, Probe, Watch};
 use crate::setup;
 use crate::sys::errors::chain;
@@ -40,10 +41,12 @@ pub(super) struct Workshop {
     definitions: Vec<apps::Definition>,
     /// Of each app in recovery mode.
     recovery: Vec<apps::Definition>,
+    /// Kept when the document changes.
+    pub(super) meters: Arc<Meters>,
 }
 
 impl Workshop {
-    pub(super) fn new(spec: Spec, place: Place, boot: &str) -> Arc<Workshop> {
+    pub(super) fn new(spec: Spec, place: Place, boot: &str, meters: Arc<Meters>) -> Arc<Workshop> {
         let outer: BTreeMap<String, String> = std::env::vars().collect();
         let mut env = base_environment(&outer, &place.account);
         env.extend([leftovers::mark(&place, boot)]);
@@ -51,7 +54,7 @@ impl Workshop {
         let apps_place = apps_place(&spec, &place, &env);
         let definitions = spec.apps.iter().map(|app| apps::definition(app, &apps_place)).collect();
         let recovery = spec.apps.iter().map(|app| apps::recovery_definition(app, &apps_place)).collect();
-        Arc::new(Workshop { spec, place, env, definitions, recovery })
+        Arc::new(Workshop { spec, place, env, definitions, recovery, meters })
     }
 
     /// Blocking.

@@ -519,6 +519,8 @@ pub(super) fn door(space: &Space, workshop: &Workshop) -> Door {
             upstream: definition.upstream.clone(),
             uid: definition.account.uid,
             confined: !definition.kernels,
+            rules: definition.rules,
+            traffic: workshop.meters.of(&definition.name),
             state: match app.state {
                 State::Ready { .. } if app.ready() && space.up() => RouteState::Ready,
                 State::GivenUp | State::Stopped => RouteState::Gone,

@@ -144,7 +144,8 @@ impl Hall {
 
     /// What is started from now on, and what is shown of its output, is as the document now says.
     fn refit(&mut self, spec: &Spec) {
-        self.workshop = Workshop::new(spec.clone(), self.place.clone(), &self.space.facts.boot);
+        self.workshop =
+            Workshop::new(spec.clone(), self.place.clone(), &self.space.facts.boot, self.workshop.meters.clone());
         self.pending.push_back(Command::Discretion(Box::new(discretion(spec))));
     }
 

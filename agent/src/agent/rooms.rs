@@ -109,7 +109,7 @@ async fn live(
 ) -> io::Result<Left> {
     let now = clock::now();
     let Snapshot { space, place, stops, .. } = snapshot;
-    let workshop = Workshop::new(space.spec.clone(), place.clone(), &space.facts.boot);
+    let workshop = Workshop::new(space.spec.clone(), place.clone(), &space.facts.boot, Arc::default());
     let agent = AgentStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: i32::try_from(std::process::id()).unwrap_or(0),

@@ -5,6 +5,7 @@
 
 use super::{Definition, Place, Program, Ready, join_base, own_socket};
 use crate::model::route;
+use crate::model::traffic::Rules;
 use crate::sys::files::on_path;
 use space_lifecycle::{App, Command, Upstream};
 use std::path::PathBuf;
@@ -43,5 +44,6 @@ pub(super) fn definition(app: &App, kind: &Command, place: &Place) -> Definition
         upstream,
         farewell: None,
         kernels: false,
+        rules: &Rules::UNKNOWN,
     }
 }

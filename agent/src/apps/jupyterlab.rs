@@ -20,6 +20,7 @@
 
 use super::{Definition, Place, Program, Ready, join_base, own_socket};
 use crate::model::route::Upstream;
+use crate::model::traffic::{Class, Pattern, Rule, Rules, Socket, Speech};
 use crate::sys::files::on_path;
 use space_lifecycle::{App, JupyterLab};
 use std::collections::BTreeMap;
@@ -29,6 +30,22 @@ pub(super) const CONFIG_PATH: &str = "JUPYTER_CONFIG_PATH";
 pub(super) const PROGRAM: &str = "jupyter-lab";
 /// Where Jupyter looks for the machine's configuration.
 const SYSTEM_CONFIG: &[&str] = &["/usr/local/etc/jupyter", "/etc/jupyter"];
+
+/// A page polls kernels, sessions, terminals, contents and status by itself; it saves, creates, deletes and runs for a
+/// person.
+const RULES: Rules = Rules {
+    requests: &[
+        Rule { methods: &["PUT", "POST", "PATCH", "DELETE"], path: Pattern("api/contents/**"), class: Class::Work },
+        Rule { methods: &["POST", "PATCH", "DELETE"], path: Pattern("api/sessions/**"), class: Class::Work },
+        Rule { methods: &["POST", "DELETE"], path: Pattern("api/kernels/**"), class: Class::Work },
+        Rule { methods: &["POST", "DELETE"], path: Pattern("api/terminals/**"), class: Class::Work },
+        Rule { methods: &["GET"], path: Pattern("files/**"), class: Class::Work },
+    ],
+    sockets: &[
+        Socket { path: Pattern("api/kernels/*/channels"), speech: Speech::JupyterKernel },
+        Socket { path: Pattern("terminals/websocket/*"), speech: Speech::JupyterTerminal },
+    ],
+};
 
 /// Files for the configuration folder: name, maybe with a folder in front, and content.
 pub fn config_files() -> &'static [(&'static str, &'static str)] {
@@ -66,6 +83,7 @@ pub(super) fn definition(app: &App, kind: &JupyterLab, place: &Place) -> Definit
         ready: Ready { path: format!("{base_path}api"), below: 400 },
         farewell: Some(format!("{base_path}api/shutdown")),
         kernels: true,
+        rules: &RULES,
         base_path,
         strip_base_path: false,
         upstream: Upstream::Unix(socket),

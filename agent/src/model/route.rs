@@ -2,9 +2,11 @@
 //!
 //! An immutable value, swapped as a whole over a `watch` channel.
 
+use super::traffic::{Rules, Traffic};
 use serde::{Deserialize, Serialize};
 use space_lifecycle::SignIn;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Everything the front door needs to know about the space.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +39,10 @@ pub struct Route {
     pub uid: u32,
     /// Not Jupyter: any app that somebody has written, whose cookies stay below its base path.
     pub confined: bool,
+    /// How its requests and messages are told apart.
+    pub rules: &'static Rules,
+    /// Where they are counted.
+    pub traffic: Arc<Traffic>,
     pub state: RouteState,
 }
 

@@ -5,7 +5,9 @@ use crate::model::route::{Door, Route, RouteState, Upstream};
 use crate::model::status::{
     ActivityStatus, AgentStatus, AppState, AppStatus, Mode, PhaseName, Status, StepState, StepStatus, VerdictName,
 };
+use crate::model::traffic::Rules;
 use space_lifecycle::SignIn;
+use std::sync::Arc;
 
 pub(super) fn route(app: &str, base_path: &str) -> Route {
     Route {
@@ -16,6 +18,8 @@ pub(super) fn route(app: &str, base_path: &str) -> Route {
         upstream: Upstream::Unix("/nonexistent".into()),
         uid: 0,
         confined: false,
+        rules: &Rules::UNKNOWN,
+        traffic: Arc::default(),
         state: RouteState::Ready,
     }
 }
