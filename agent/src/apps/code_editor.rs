@@ -17,6 +17,20 @@
 //!   own like each terminal. The process room ends what is left of the tree.
 //! - Settings and extensions stay where each program has them by itself, so that volumes can be carried over; for
 //!   sagemaker-code-editor that is the folder in which SageMaker's images start it.
+//!
+//! What a page sends over its two WebSockets (management, and extension host), measured with one tab of code-server 4.139:
+//!
+//! - A tab in which nobody does anything: on each, every 5 s, an empty message of kind 9 (keep-alive). On the first, as
+//!   regular messages (kind 1), every 5 s `agentHostProxy.send`, `remoteFilesystem.readdir`, `.stat` and `.writeFile` (the
+//!   page's own logs), and `telemetry.ping`; on the second up to two `$onFileEvent` a second, about those logs, and
+//!   `$onDidTunnelsChange`. So a regular message says nothing; the call that it names does.
+//! - A terminal in which a program prints, with nobody there: `$shellExecutionData`, `$acceptTerminalTitleChange`,
+//!   `remoteterminal.$updateTitle`; never those of [`WORK`].
+//! - Each key in a terminal: `remoteterminal.$input` and `$acceptTerminalInteraction`. Each key in an editor:
+//!   `$acceptModelChanged` and `$acceptEditorPropertiesChanged`, a cursor that moves: the second. A moved mouse: nothing.
+//! - Opening a file: `$acceptTabOperation`. Saving: `$participateInSave`, `$acceptModelSaved`; VS Code saves by itself a
+//!   second after the last key, so these may come a little later than a person's act.
+//! - Requests: none without a person's act, and by one only GETs (parts of a page, resources of extensions).
 
 use super::{Definition, Place, Program, Ready, join_base, own_socket, put_on_path};
 use crate::model::route::Upstream;
@@ -45,10 +59,29 @@ const KNOWN: [&str; 6] = [
 /// Below the home: where SageMaker's images have Code Editor's settings and extensions.
 const SAGEMAKER_DATA: &str = "sagemaker-code-editor-server-data";
 
+/// Its pages only GET, all by themselves; what a person does goes over its two WebSockets.
 const RULES: Rules = Rules {
-    requests: &[Rule { methods: &["POST", "PUT", "PATCH", "DELETE"], path: Pattern("**"), class: Class::Work }],
+    requests: &[
+        // code-server's page, once it is loaded.
+        Rule { methods: &["POST"], path: Pattern("mint-key"), class: Class::Quiet },
+        Rule { methods: &["POST", "PUT", "PATCH", "DELETE"], path: Pattern("**"), class: Class::Work },
+    ],
     sockets: &[Socket { path: Pattern("**"), speech: Speech::VsCode }],
 };
+
+/// The calls over its WebSockets that only a person's act causes, by the names that they have in the first bytes of a
+/// regular message of VS Code's protocol (`Speech::VsCode`): keys in a terminal, a text that changes, a cursor that
+/// moves, a save, a tab that is opened or closed, a command of an extension.
+pub const WORK: [&str; 8] = [
+    "$input",
+    "$acceptTerminalInteraction",
+    "$acceptModelChanged",
+    "$acceptEditorPropertiesChanged",
+    "$acceptModelSaved",
+    "$participateInSave",
+    "$acceptTabOperation",
+    "$executeContributedCommand",
+];
 
 pub(super) fn definition(app: &App, kind: &CodeEditor, place: &Place) -> Definition {
     let environment = kind.environment.as_ref().map(|path| place.home.join(path));
