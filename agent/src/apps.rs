@@ -20,6 +20,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+pub use code_editor::VSCODE_WORK;
 pub use jupyterlab::config_files;
 
 /// The longest path of a unix socket: `sun_path` is 108 bytes with its ending zero.

@@ -25,7 +25,7 @@
 //!   page's own logs), and `telemetry.ping`; on the second up to two `$onFileEvent` a second, about those logs, and
 //!   `$onDidTunnelsChange`. So a regular message says nothing; the call that it names does.
 //! - A terminal in which a program prints, with nobody there: `$shellExecutionData`, `$acceptTerminalTitleChange`,
-//!   `remoteterminal.$updateTitle`; never those of [`WORK`].
+//!   `remoteterminal.$updateTitle`; never those of [`VSCODE_WORK`].
 //! - Each key in a terminal: `remoteterminal.$input` and `$acceptTerminalInteraction`. Each key in an editor:
 //!   `$acceptModelChanged` and `$acceptEditorPropertiesChanged`, a cursor that moves: the second. A moved mouse: nothing.
 //! - Opening a file: `$acceptTabOperation`. Saving: `$participateInSave`, `$acceptModelSaved`; VS Code saves by itself a
@@ -72,7 +72,7 @@ const RULES: Rules = Rules {
 /// The calls over its WebSockets that only a person's act causes, by the names that they have in the first bytes of a
 /// regular message of VS Code's protocol (`Speech::VsCode`): keys in a terminal, a text that changes, a cursor that
 /// moves, a save, a tab that is opened or closed, a command of an extension.
-pub const WORK: [&str; 8] = [
+pub const VSCODE_WORK: [&str; 8] = [
     "$input",
     "$acceptTerminalInteraction",
     "$acceptModelChanged",
