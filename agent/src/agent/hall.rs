@@ -525,6 +525,7 @@ pub(super) fn door(space: &Space, workshop: &Workshop) -> Door {
             traffic: workshop.meters.of(&definition.name),
             opens: match space.spec.apps[index].kind {
                 AppKind::Jupyterlab(_) => Opens::Lab,
+                AppKind::CodeEditor(_) => Opens::Folder,
                 AppKind::Command(_) => Opens::Nothing,
             },
             port: None,
