@@ -68,9 +68,10 @@ async fn in_jupyterlab_a_person_runs_a_cell_types_in_a_terminal_and_uploads_a_fi
                         .find(card => card.offsetParent && card.title.includes('terminal')); \
                         if (card) card.click(); return !!card";
         browser.until(SOON, "the card for a terminal", terminal).await;
-        let prompt = "return !!document.querySelector('.jp-Terminal .xterm-rows') && \
-                      /[#$]/.test(document.querySelector('.jp-Terminal .xterm-rows').innerText)";
-        browser.until(SOON, "the terminal's prompt", prompt).await;
+        // It is drawn on a canvas: that its cursor takes keys says that it is connected.
+        let cursor = "const input = document.querySelector('.jp-Terminal .xterm-helper-textarea'); \
+                      if (input) input.focus(); return !!input && document.activeElement === input";
+        browser.until(SOON, "the terminal", cursor).await;
         browser.press(&format!("echo typed by a person > typed.txt{ENTER}")).await;
         on_disk(&space.home.join("typed.txt"), "typed by a person").await;
 
