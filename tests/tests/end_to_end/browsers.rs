@@ -36,13 +36,16 @@ fn spelt(base_path: &str) -> String {
     }
 }
 
-async fn on_disk(path: &Path, text: &str) {
+async fn on_disk(browser: &Browser, path: &Path, text: &str) {
     let shown = path.display().to_string();
     let written = wait_for(SOON, &shown, async || {
         let found = fs::read_to_string(path).unwrap_or_else(|error| error.to_string());
         if found.contains(text) { Ok(()) } else { Err(found) }
     });
-    written.await.unwrap_or_else(|seen| panic!("{seen}"));
+    if let Err(seen) = written.await {
+        browser.screenshot("failed-on-disk").await;
+        panic!("{seen}");
+    }
 }
 
 async fn ends_well(space: &Space, mut run: Run, browser: Browser) {
@@ -73,7 +76,7 @@ async fn in_jupyterlab_a_person_runs_a_cell_types_in_a_terminal_and_uploads_a_fi
                       if (input) input.focus(); return !!input && document.activeElement === input";
         browser.until(SOON, "the terminal", cursor).await;
         browser.press(&format!("echo typed by a person > typed.txt{ENTER}")).await;
-        on_disk(&space.home.join("typed.txt"), "typed by a person").await;
+        on_disk(&browser, &space.home.join("typed.txt"), "typed by a person").await;
 
         upload(&browser, &space).await;
         browser.screenshot(&format!("lab-at-{}", spelt(base_path))).await;
@@ -91,7 +94,7 @@ async fn upload(browser: &Browser, space: &Space) {
     browser.click("#filebrowser [data-jp-item-name=\"uploader\"] jp-button").await;
     let input = browser.page.find(fantoccini::Locator::Css("#picked")).await.expect("the dialog's field");
     input.send_keys(&file.to_string_lossy()).await.expect("a file can be picked");
-    on_disk(&space.home.join("picked.txt"), "from the person's own machine").await;
+    on_disk(browser, &space.home.join("picked.txt"), "from the person's own machine").await;
     let listed = "return document.querySelector('.jp-DirListing-content').innerText.includes('picked.txt')";
     browser.until(SOON, "the uploaded file in the list", listed).await;
     browser.ask("document.querySelector('#picked').remove(); return 1").await;
@@ -116,12 +119,12 @@ async fn in_code_editor_a_person_edits_a_file_types_in_a_terminal_and_sees_a_pre
         browser.until(BOOT, "the list of files", listed).await;
         browser.click(".explorer-folders-view [aria-label^=\"notes.md\"]").await;
         browser
-            .until(SOON, "the editor", "return !!document.querySelector('.monaco-editor .view-line span span')")
+            .until(SOON, "the editor", "return !!document.querySelector('.editor-instance .view-line span span')")
             .await;
-        browser.click(".monaco-editor .view-lines").await;
+        browser.click(".editor-instance .view-lines").await;
         browser.press("typed in the browser ").await;
         browser.press(&format!("{CONTROL}s{RELEASE}")).await;
-        on_disk(&work.join("notes.md"), "typed in the browser").await;
+        on_disk(&browser, &work.join("notes.md"), "typed in the browser").await;
 
         // The preview is an extension's: its page is a frame in a frame, served by a service worker.
         browser.press(&format!("{CONTROL}{SHIFT}v{RELEASE}")).await;
@@ -135,7 +138,7 @@ async fn in_code_editor_a_person_edits_a_file_types_in_a_terminal_and_sees_a_pre
                       return !!rows && !!document.activeElement.closest('.xterm')";
         browser.until(BOOT, "the terminal", prompt).await;
         browser.press(&format!("echo from a terminal > terminal.txt{ENTER}")).await;
-        on_disk(&work.join("terminal.txt"), "from a terminal").await;
+        on_disk(&browser, &work.join("terminal.txt"), "from a terminal").await;
         browser.screenshot(&format!("editor-at-{}", spelt(base_path))).await;
         restarts_whole(&space, &mut run).await;
         ends_well(&space, run, browser).await;
@@ -200,7 +203,7 @@ async fn below_proxy_and_a_port_a_person_uses_streamlit_and_a_development_server
 async fn streamlit(browser: &Browser, space: &Space, below: &str, base_path: &str) {
     let port = free_port();
     let app = space.home.join("app.py");
-    fs::write(&app, "import streamlit as st\nst.title('A dashboard')\nif st.button('Count'):\n    st.write('six times seven is', 6 * 7)\n")
+    fs::write(&app, "import streamlit as st\nst.title('A dashboard')\nif st.button('Count'):\n    st.write(f'six times seven is {6 * 7}')\n")
         .unwrap();
     let mut command = Command::new(places::environment().join("bin/streamlit"));
     command.arg("run").arg(&app).args(["--server.headless=true", "--server.address=127.0.0.1"]);
