@@ -4,6 +4,7 @@ use super::answer::{self, Body};
 use super::events::Tail;
 use super::framing::Ambiguous;
 use super::keys::Keys;
+use super::pulse::Pulse;
 use super::route::{self, Destination};
 use super::session::{self, Session};
 use super::tunnel::Agreed;
@@ -32,6 +33,7 @@ pub(super) struct Front {
     pub(super) requests: mpsc::Sender<super::Request>,
     pub(super) tail: Tail,
     pub(super) pool: Arc<Pool>,
+    pub(super) pulse: Arc<Pulse>,
     /// The listener's address is a loopback one.
     pub(super) loopback: bool,
     pub(super) stop: Stop,
@@ -78,10 +80,12 @@ pub(super) async fn answer(visit: &Visit, request: Request<Incoming>) -> Respons
              value that is not plain digits or \"chunked\", or # in the target): send it in one",
         );
     }
-    let chunked = request.headers().contains_key(TRANSFER_ENCODING);
+    let (chunked, socket) =
+        (request.headers().contains_key(TRANSFER_ENCODING), websocket::is_wanted(request.headers()));
     let mut response = admitted(visit, request).await;
-    if chunked {
-        // The chunks were not followed (see `framing`), so nothing behind them is read.
+    if chunked || socket && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        // The chunks were not followed (see `framing`), so nothing behind them is read. And what follows a handshake
+        // was meant for a WebSocket, not for us.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
@@ -149,7 +153,7 @@ async fn app(
         return answer::bad(wrong);
     }
     match route.state {
-        RouteState::Ready if socket => forward::websocket(visit, route, session, request).await,
+        RouteState::Ready if socket => forward::websocket(visit, door, route, session, request).await,
         RouteState::Ready => forward::plain(visit, route, request).await,
         RouteState::NotYet | RouteState::Gone => {
             let status = visit.front.status.borrow().clone();
