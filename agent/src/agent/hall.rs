@@ -524,6 +524,7 @@ pub(super) fn door(space: &Space, workshop: &Workshop) -> Door {
             state: match app.state {
                 State::Ready { .. } if app.ready() && space.up() => RouteState::Ready,
                 State::GivenUp | State::Stopped => RouteState::Gone,
+                _ if space.up() && app.sleeps() => RouteState::Asleep,
                 _ if space.up() => RouteState::NotYet,
                 _ => RouteState::Gone,
             },

@@ -12,8 +12,8 @@ use std::cell::Cell;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
@@ -43,6 +43,8 @@ pub(super) struct Space {
     pub(super) status: watch::Sender<Arc<Status>>,
     pub(super) lines: broadcast::Sender<Arc<LogLine>>,
     pub(super) keys: Keys,
+    /// The apps that the hall was asked to start.
+    pub(super) woken: Arc<Mutex<Vec<String>>>,
     pub(super) switch: StopSwitch,
     pub(super) running: JoinHandle<()>,
     folder: PathBuf,
@@ -80,9 +82,10 @@ impl Space {
         let (switch, stop) = stop();
         let config =
             Config { listener, door: door_seen, status: status_seen, lines: lines.clone(), keys: keys.clone(), now };
-        tokio::spawn(answer_requests(hall));
+        let woken = Arc::default();
+        tokio::spawn(answer_requests(hall, Arc::clone(&woken)));
         let running = tokio::spawn(async move { run(config, requests, stop).await.unwrap() });
-        Space { at, door, status, lines, keys, switch, running, folder }
+        Space { at, door, status, lines, keys, woken, switch, running, folder }
     }
 
     pub(super) fn change(&self, change: impl FnOnce(&mut Door)) {
@@ -132,7 +135,7 @@ impl Space {
 }
 
 /// The hall: a link is good once, a lease is good up to 12 hours.
-async fn answer_requests(mut requests: mpsc::Receiver<Request>) {
+async fn answer_requests(mut requests: mpsc::Receiver<Request>, woken: Arc<Mutex<Vec<String>>>) {
     let mut used = HashSet::new();
     while let Some(request) = requests.recv().await {
         match request {
@@ -143,6 +146,10 @@ async fn answer_requests(mut requests: mpsc::Receiver<Request>) {
             }
             Request::Start { reply } => drop(reply.send(Err("the document still has a mistake".to_owned()))),
             Request::Rescue { reply, .. } => drop(reply.send(Ok(()))),
+            Request::Wake { app, reply } => {
+                woken.lock().unwrap().push(app);
+                let _ = reply.send(());
+            }
         }
     }
 }
