@@ -26,3 +26,4 @@ mod supervision;
 mod testers;
 mod upgrade;
 mod vm;
+mod websockets;
