@@ -4,7 +4,7 @@
 //! it asks the hall for what must outlive the agent (a link's only use) or changes the space (a lease). It holds no
 //! state of the space. It stops when told to: no new connections, answers in flight get a short grace, the rest is cut.
 //!
-//! A request's way: [`framing`] (bytes) -> hyper -> [`serve`] (may it pass, where does it lead) -> [`own`] or
+//! A request's way: [`watched`] (bytes, judged by [`framing`]) -> hyper -> [`serve`] (may it pass, where does it lead) -> [`own`] or
 //! [`forward`] -> [`upstream`] or [`tunnel`]. What decides is pure and tested by tables: [`admit`], [`route`],
 //! [`headers`], [`websocket`].
 
@@ -27,6 +27,7 @@ mod session;
 mod tests;
 mod tunnel;
 mod upstream;
+mod watched;
 mod websocket;
 
 pub use keys::Keys;
@@ -39,10 +40,9 @@ use crate::sys::limits;
 use crate::sys::stop::Stop;
 use client::Client;
 use events::{Ring, Tail};
-use framing::{Ambiguous, Watched};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use serve::{Front, Visit};
 use std::convert::Infallible;
 use std::fmt;
@@ -58,6 +58,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 use tunnel::Agreed;
 use upstream::Pool;
+use watched::{Seat, Watched};
 
 /// Open connections at most, however many descriptors there may be; further ones wait in the listener's backlog.
 const CONNECTIONS: usize = 4096;
@@ -65,10 +66,7 @@ const CONNECTIONS: usize = 4096;
 const CONNECTIONS_AT_LEAST: usize = 64;
 /// Descriptors for everything else than clients and the connections to apps that their requests need.
 const OTHER_DESCRIPTORS: u64 = 256;
-/// From the first byte that is waited for to the end of a request's head; also how long an idle connection stays.
-const HEAD: Duration = Duration::from_secs(10);
 const MAX_BUFFER: usize = 64 * 1024;
-const MAX_HEADERS: usize = 100;
 /// What answers in flight get when the door closes.
 const GRACE: Duration = Duration::from_secs(2);
 /// After an accept that failed for want of descriptors or memory.
@@ -207,15 +205,16 @@ async fn requests(front: Arc<Front>, client: Client, peer: SocketAddr) -> Option
     // Without it, small answers wait for acknowledgements; it fails only on a socket that is closed already.
     client.socket().set_nodelay(true).ok()?;
     let mut stop = front.stop.clone();
-    let ambiguous = Arc::new(Ambiguous::default());
-    let io = TokioIo::new(Watched::new(client, ambiguous.clone()));
-    let visit = Arc::new(Visit::new(front, peer.ip(), ambiguous));
+    let seat = Arc::new(Seat::default());
+    let io = TokioIo::new(Watched::new(client, seat));
+    let visit = Arc::new(Visit::new(front, peer.ip()));
     let service = service_fn(|request| {
         let visit = visit.clone();
         async move { Ok::<_, Infallible>(serve::answer(&visit, request).await) }
     });
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD).max_headers(MAX_HEADERS).max_buf_size(MAX_BUFFER);
+    // Time and the size of heads are watched before hyper (see `watched`).
+    builder.half_close(true).max_buf_size(MAX_BUFFER);
     let mut served = pin!(builder.serve_connection(io, service).with_upgrades());
     let ended = tokio::select! {
         ended = served.as_mut() => ended,

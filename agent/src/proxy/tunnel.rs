@@ -5,8 +5,8 @@
 
 use super::client::Client;
 use super::frames::{self, Frames};
-use super::framing::Watched;
 use super::upstream::{Stream, Upstream};
+use super::watched::Watched;
 use bytes::Bytes;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -56,10 +56,12 @@ impl Agreed {
         let both = async { tokio::try_join!(client, app) };
         let (client, app) = timeout(HAND_OVER, both).await.ok()?.ok()?;
         drop(upstream);
-        let (client, from_client) = free::<TokioIo<Watched>>(client)?;
+        // hyper has read nothing beyond the handshake: what there is was held back from it.
+        let (client, _) = free::<TokioIo<Watched>>(client)?;
+        let (client, from_client) = client.into_inner().into_inner();
         let (app, from_app) = free::<TokioIo<Stream>>(app)?;
         Some(Tunnel {
-            client: client.into_inner().into_inner(),
+            client,
             app: app.into_inner(),
             to_app: Direction::new(from_client, false),
             to_client: Direction::new(from_app, true),
