@@ -12,17 +12,21 @@ mod admit;
 mod answer;
 mod client;
 mod events;
+mod flow;
 mod forward;
 mod frames;
 mod framing;
 mod headers;
 mod keys;
 pub mod link;
+mod observer;
 mod own;
 mod page;
+mod pulse;
 mod route;
 mod serve;
 mod session;
+mod speech;
 #[cfg(test)]
 mod tests;
 mod tunnel;
@@ -43,6 +47,7 @@ use events::{Ring, Tail};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use pulse::Pulse;
 use serve::{Front, Visit};
 use std::convert::Infallible;
 use std::fmt;
@@ -58,7 +63,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 use tunnel::Agreed;
 use upstream::Pool;
-use watched::{Seat, Watched};
+use watched::{Busy, Watched};
 
 /// Open connections at most, however many descriptors there may be; further ones wait in the listener's backlog.
 const CONNECTIONS: usize = 4096;
@@ -118,9 +123,11 @@ pub async fn run(config: Config, requests: mpsc::Sender<Request>, mut stop: Stop
         requests,
         tail: Tail::new(recent),
         pool: Arc::new(Pool::default()),
+        pulse: Arc::new(Pulse::new(config.now)),
         loopback,
         stop: stop.clone(),
     });
+    let mut beats = pin!(front.pulse.beats());
     let (mut open, most) = (JoinSet::new(), connections(limits::descriptors()));
     loop {
         // Every arm is cancel-safe: accept and the channels lose nothing, a joined task is returned or still there.
@@ -136,7 +143,9 @@ pub async fn run(config: Config, requests: mpsc::Sender<Request>, mut stop: Stop
             Ok(()) = door.changed() => {
                 let door = door.borrow_and_update().clone();
                 front.pool.keep_only(&door);
+                front.pulse.keep_only(&door);
             }
+            () = &mut beats => {}
             line = lines.recv() => match line {
                 Ok(line) => ring.push(line),
                 Err(broadcast::error::RecvError::Lagged(lost)) => debug!(lost, "the page's log skips lines"),
@@ -150,6 +159,7 @@ pub async fn run(config: Config, requests: mpsc::Sender<Request>, mut stop: Stop
         }
     }
     drop(listener);
+    front.pulse.end();
     drain(open).await;
     Ok(())
 }
@@ -180,24 +190,11 @@ async fn drain(mut open: JoinSet<()>) {
 
 /// One client, from its first request to its last or to the end of its WebSocket.
 async fn connection(front: Arc<Front>, stream: TcpStream, peer: SocketAddr) {
-    let mut stop = front.stop.clone();
     // Boxed, so that a WebSocket that lives for days doesn't keep the room that HTTP needed.
     let agreed = Box::pin(requests(front, Client::Plain(stream), peer)).await;
-    let Some(agreed) = agreed else { return };
-    let lasts = agreed.lasts;
-    let Some(mut tunnel) = Box::pin(agreed.open()).await else { return };
-    let end = async {
-        match lasts {
-            Some(lasts) => sleep(lasts).await,
-            None => std::future::pending().await,
-        }
-    };
-    let code = tokio::select! {
-        ended = tunnel.run() => return if let Err(error) = ended { debug!(%error, "a WebSocket broke off") },
-        () = end => frames::POLICY,
-        () = stop.wanted() => frames::GOING_AWAY,
-    };
-    tunnel.close(code).await;
+    if let Some(agreed) = agreed {
+        agreed.join().await;
+    }
 }
 
 /// Serves requests until the client leaves, or one of them has become a WebSocket.
@@ -205,8 +202,8 @@ async fn requests(front: Arc<Front>, client: Client, peer: SocketAddr) -> Option
     // Without it, small answers wait for acknowledgements; it fails only on a socket that is closed already.
     client.socket().set_nodelay(true).ok()?;
     let mut stop = front.stop.clone();
-    let seat = Arc::new(Seat::default());
-    let io = TokioIo::new(Watched::new(client, seat));
+    let busy = Arc::new(Busy::default());
+    let io = TokioIo::new(Watched::new(client, busy));
     let visit = Arc::new(Visit::new(front, peer.ip()));
     let service = service_fn(|request| {
         let visit = visit.clone();

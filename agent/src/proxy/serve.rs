@@ -3,6 +3,7 @@
 use super::answer::{self, Body};
 use super::events::Tail;
 use super::keys::Keys;
+use super::pulse::Pulse;
 use super::route::{self, Destination};
 use super::session::{self, Session};
 use super::tunnel::Agreed;
@@ -13,7 +14,7 @@ use crate::model::route::{Door, Route, RouteState};
 use crate::model::status::Status;
 use crate::sys::stop::Stop;
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, EXPECT, HOST, HeaderMap, HeaderValue, ORIGIN};
+use hyper::header::{ACCEPT, CONNECTION, EXPECT, HOST, HeaderMap, HeaderValue, ORIGIN};
 use hyper::{Method, Request, Response, StatusCode};
 use space_lifecycle::SignIn;
 use std::fmt;
@@ -30,6 +31,7 @@ pub(super) struct Front {
     pub(super) requests: mpsc::Sender<super::Request>,
     pub(super) tail: Tail,
     pub(super) pool: Arc<Pool>,
+    pub(super) pulse: Arc<Pulse>,
     /// The listener's address is a loopback one.
     pub(super) loopback: bool,
     pub(super) stop: Stop,
@@ -66,6 +68,16 @@ impl Visit {
 
 /// Answers one request, whose framing is beyond doubt (see `framing`).
 pub(super) async fn answer(visit: &Visit, request: Request<Incoming>) -> Response<Body> {
+    let socket = websocket::is_wanted(request.headers());
+    let mut response = admitted(visit, request).await;
+    if socket && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        // What follows a handshake was meant for a WebSocket, not for us.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn admitted(visit: &Visit, request: Request<Incoming>) -> Response<Body> {
     let front = &visit.front;
     if let Some(refusal) = unusable(&request) {
         return refusal;
@@ -124,7 +136,7 @@ async fn app(
         return answer::bad(wrong);
     }
     match route.state {
-        RouteState::Ready if socket => forward::websocket(visit, route, session, request).await,
+        RouteState::Ready if socket => forward::websocket(visit, door, route, session, request).await,
         RouteState::Ready => forward::plain(visit, route, request).await,
         RouteState::NotYet | RouteState::Gone => {
             let status = visit.front.status.borrow().clone();

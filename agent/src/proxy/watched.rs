@@ -34,14 +34,18 @@ const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 32 << 20;
 const PIECE: usize = 4 * 1024;
 
-/// Tells the accept loop whether this connection could make room for another.
+/// Tells the accept loop whether a request is on its way, or a WebSocket: if not, this connection can make room for
+/// another.
 #[derive(Debug, Default)]
-pub(super) struct Seat(AtomicBool);
+pub(super) struct Busy(AtomicBool);
 
-impl Seat {
-    /// A request is on its way, or a WebSocket.
-    pub(super) fn is_busy(&self) -> bool {
+impl Busy {
+    pub(super) fn is(&self) -> bool {
         self.0.load(Ordering::Relaxed)
+    }
+
+    fn store(&self, busy: bool) {
+        self.0.store(busy, Ordering::Relaxed);
     }
 }
 
@@ -65,7 +69,7 @@ pub(super) struct Watched {
     writing: Option<Instant>,
     end: End,
     alarm: Alarm,
-    seat: Arc<Seat>,
+    busy: Arc<Busy>,
 }
 
 /// How far this connection is from its end.
@@ -119,7 +123,7 @@ impl Alarm {
 }
 
 impl Watched {
-    pub(super) fn new(client: Client, seat: Arc<Seat>) -> Watched {
+    pub(super) fn new(client: Client, busy: Arc<Busy>) -> Watched {
         Watched {
             client,
             scan: Scan::default(),
@@ -132,7 +136,7 @@ impl Watched {
             writing: None,
             end: End::Open,
             alarm: Alarm::default(),
-            seat,
+            busy,
         }
     }
 
@@ -233,7 +237,7 @@ impl Watched {
             true => IDLE,
             false => BODY,
         };
-        self.seat.0.store(!in_head, Ordering::Relaxed);
+        self.busy.store(!in_head);
         let since = *self.reading.get_or_insert_with(Instant::now);
         if !self.alarm.is_over(cx, since + patience) {
             return Poll::Pending;
@@ -250,7 +254,7 @@ impl Watched {
 
     /// While an answer is on its way and hyper reads nothing: has the client left?
     fn look_for_end(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.ahead || !self.seat.is_busy() || !self.scan.is_between() || !self.held.is_empty() {
+        if self.ahead || !self.busy.is() || !self.scan.is_between() || !self.held.is_empty() {
             return Ok(());
         }
         if let End::Open = self.end {
@@ -353,7 +357,7 @@ impl AsyncRead for Watched {
         ready!(self.read(cx, buf))?;
         if buf.filled().len() > before {
             (self.reading, self.is_new) = (None, false);
-            self.seat.0.store(true, Ordering::Relaxed);
+            self.busy.store(true);
         }
         Poll::Ready(Ok(()))
     }
