@@ -22,6 +22,7 @@ pub mod link;
 mod observer;
 mod own;
 mod page;
+mod ports;
 mod pulse;
 mod route;
 mod serve;
@@ -112,7 +113,7 @@ pub enum Error {
 pub async fn run(config: Config, requests: mpsc::Sender<Request>, mut stop: Stop) -> Result<(), Error> {
     config.listener.set_nonblocking(true).map_err(Error::Listener)?;
     let listener = TcpListener::from_std(config.listener).map_err(Error::Listener)?;
-    let loopback = listener.local_addr().map_err(Error::Listener)?.ip().is_loopback();
+    let at = listener.local_addr().map_err(Error::Listener)?;
     let (recent, mut viewers) = mpsc::channel(16);
     let (mut lines, mut ring, mut door) = (config.lines.subscribe(), Ring::new(), config.door.clone());
     let front = Arc::new(Front {
@@ -124,7 +125,8 @@ pub async fn run(config: Config, requests: mpsc::Sender<Request>, mut stop: Stop
         tail: Tail::new(recent),
         pool: Arc::new(Pool::default()),
         pulse: Arc::new(Pulse::new(config.now)),
-        loopback,
+        loopback: at.ip().is_loopback(),
+        own_ports: vec![at.port()],
         stop: stop.clone(),
     });
     let mut beats = pin!(front.pulse.beats());
