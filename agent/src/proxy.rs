@@ -10,8 +10,10 @@
 
 mod admit;
 mod answer;
+mod body;
 mod client;
 mod events;
+mod fault;
 mod flow;
 mod forward;
 mod frames;
@@ -22,12 +24,14 @@ pub mod link;
 mod observer;
 mod own;
 mod page;
+mod pool;
 mod ports;
 mod pulse;
 mod route;
 mod serve;
 mod session;
 mod speech;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod tunnel;
@@ -48,6 +52,7 @@ use events::{Ring, Tail};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use pool::Pool;
 use pulse::Pulse;
 use serve::{Front, Visit};
 use std::convert::Infallible;
@@ -63,7 +68,6 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 use tunnel::Agreed;
-use upstream::Pool;
 use watched::{Busy, Watched};
 
 /// Open connections at most, however many descriptors there may be; further ones wait in the listener's backlog.
