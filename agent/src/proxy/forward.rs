@@ -15,13 +15,12 @@ use http_body_util::{Either, Empty};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_KEY, UPGRADE};
 use hyper::{Request, Response, StatusCode, Uri, Version};
-use std::net::IpAddr;
 use std::time::Duration;
 use tracing::debug;
 
 /// Sends a plain request and streams the answer.
 pub(super) async fn plain(visit: &Visit, route: &Route, request: Request<Incoming>) -> Response<Body> {
-    let request = match outgoing(request, route, visit.peer) {
+    let request = match outgoing(request, route, visit) {
         Ok(request) => request,
         Err(error) => return answer::bad(&format!("the path is not one that can be passed on: {error}")),
     };
@@ -45,7 +44,7 @@ pub(super) async fn websocket(
 ) -> Response<Body> {
     let key = request.headers().get(SEC_WEBSOCKET_KEY).cloned();
     let client = hyper::upgrade::on(&mut request);
-    let mut request = match outgoing(request, route, visit.peer) {
+    let mut request = match outgoing(request, route, visit) {
         Ok(request) => request,
         Err(error) => return answer::bad(&format!("the path is not one that can be passed on: {error}")),
     };
@@ -84,7 +83,8 @@ fn lasts(visit: &Visit, session: Session) -> Option<Duration> {
 }
 
 /// The request as the app gets it.
-fn outgoing(request: Request<Incoming>, route: &Route, peer: IpAddr) -> Result<Request<ToApp>, BoxError> {
+fn outgoing(request: Request<Incoming>, route: &Route, visit: &Visit) -> Result<Request<ToApp>, BoxError> {
+    let (peer, tls) = (visit.peer, visit.front.tls.is_some());
     let (mut parts, body) = request.into_parts();
     if route.strip_base_path {
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
@@ -93,6 +93,9 @@ fn outgoing(request: Request<Incoming>, route: &Route, peer: IpAddr) -> Result<R
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
     headers::to_app(&mut parts.headers, route, peer);
+    if tls {
+        headers::say_https(&mut parts.headers);
+    }
     let body = if body.is_end_stream() { Either::Right(Empty::new()) } else { Either::Left(body) };
     Ok(Request::from_parts(parts, body))
 }

@@ -49,6 +49,11 @@ pub(super) fn to_app(headers: &mut HeaderMap, route: &Route, peer: IpAddr) {
     }
 }
 
+/// The viewer's way to the door was encrypted.
+pub(super) fn say_https(headers: &mut HeaderMap) {
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("https"));
+}
+
 /// Makes the answer of the app behind `route` fit for the browser.
 pub(super) fn to_browser(headers: &mut HeaderMap, route: &Route) {
     drop_hop_by_hop(headers);

@@ -1,11 +1,13 @@
 //! One request: may it pass, and where does it lead. In this order: framing, target, Host, Origin, session, place.
 
+use super::access_log::AccessLog;
 use super::answer::{self, Body};
 use super::events::Tail;
 use super::framing::Ambiguous;
 use super::keys::Keys;
 use super::route::{self, Destination};
 use super::session::{self, Session};
+use super::tls::Tls;
 use super::tunnel::Agreed;
 use super::upstream::Pool;
 use super::{admit, forward, own, page, ports, websocket};
@@ -36,6 +38,8 @@ pub(super) struct Front {
     pub(super) loopback: bool,
     /// Where the agent itself listens.
     pub(super) own_ports: Vec<u16>,
+    pub(super) tls: Option<Tls>,
+    pub(super) access: Option<AccessLog>,
     pub(super) stop: Stop,
 }
 
@@ -73,6 +77,12 @@ impl Visit {
 
 /// Answers one request.
 pub(super) async fn answer(visit: &Visit, request: Request<Incoming>) -> Response<Body> {
+    let Some(log) = &visit.front.access else { return checked(visit, request).await };
+    let entry = log.begin(&visit.front.door.borrow(), &request, visit.peer, visit.front.now);
+    entry.answered(checked(visit, request).await)
+}
+
+async fn checked(visit: &Visit, request: Request<Incoming>) -> Response<Body> {
     let nth = visit.served.fetch_add(1, Ordering::Relaxed) + 1;
     if visit.ambiguous.reaches(nth) {
         return answer::bad(

@@ -163,6 +163,8 @@ impl Direction {
                     *held = if written == held.len() { Bytes::new() } else { held.slice(written..) };
                 }
                 Stage::Open { held } => {
+                    // A plain socket holds nothing back; TLS may have taken more than the socket has.
+                    let _ = Pin::new(&mut *to).poll_flush(cx)?;
                     if ready!(pass(cx, from, to, held, self.frames.as_mut()))? == 0 {
                         self.stage = self.reader_ended();
                     }
