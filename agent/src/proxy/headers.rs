@@ -30,11 +30,14 @@ const ORIGIN_WIDE: [HeaderName; 4] = [
 #[derive(Debug)]
 pub(super) struct Hop {
     peer: HeaderValue,
+    proto: HeaderValue,
 }
 
 impl Hop {
-    pub(super) fn new(peer: IpAddr) -> Hop {
-        Hop { peer: value(&peer.to_canonical().to_string()) }
+    /// `is_tls`: the viewer's way to the door was encrypted.
+    pub(super) fn new(peer: IpAddr, is_tls: bool) -> Hop {
+        let proto = HeaderValue::from_static(if is_tls { "https" } else { "http" });
+        Hop { peer: value(&peer.to_canonical().to_string()), proto }
     }
 }
 
@@ -52,7 +55,7 @@ pub(super) fn to_app(headers: &mut HeaderMap, route: &Route, hop: &Hop) {
     drop_agent_cookies(headers);
     let host = headers.get(HOST).cloned();
     headers.insert(FORWARDED_FOR, hop.peer.clone());
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    headers.insert(FORWARDED_PROTO, hop.proto.clone());
     if let Some(host) = host {
         headers.insert(FORWARDED_HOST, host);
     }
@@ -254,7 +257,7 @@ mod tests {
         let mut headers = map(before);
         let mut route = route("dashboard", "/dashboard/");
         route.strip_base_path = strip_base_path;
-        to_app(&mut headers, &route, &Hop::new("::ffff:127.0.0.1".parse().unwrap()));
+        to_app(&mut headers, &route, &Hop::new("::ffff:127.0.0.1".parse().unwrap(), false));
         assert_eq!(lines(&headers), after);
     }
 

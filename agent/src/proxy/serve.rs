@@ -1,5 +1,6 @@
 //! One request: may it pass, and where does it lead. In this order: form, Host, Origin, session, place.
 
+use super::access_log::AccessLog;
 use super::answer::{self, Body};
 use super::events::Tail;
 use super::headers::Hop;
@@ -8,6 +9,7 @@ use super::pool::Pool;
 use super::pulse::Pulse;
 use super::route::{self, Destination};
 use super::session::{self, Session};
+use super::tls::Tls;
 use super::tunnel::Agreed;
 use super::{admit, forward, own, page, ports, websocket};
 use crate::model::now::{Now, Timestamp};
@@ -37,6 +39,8 @@ pub(super) struct Front {
     pub(super) loopback: bool,
     /// Where the agent itself listens.
     pub(super) own_ports: Vec<u16>,
+    pub(super) tls: Option<Tls>,
+    pub(super) access: Option<AccessLog>,
     pub(super) stop: Stop,
 }
 
@@ -84,7 +88,8 @@ fn only<'a>(headers: &'a HeaderMap, name: &hyper::header::HeaderName) -> Option<
 
 impl Visit {
     pub(super) fn new(front: Arc<Front>, peer: IpAddr) -> Visit {
-        Visit { front, peer, hop: Hop::new(peer), known: Mutex::default(), tunnel: Mutex::new(None) }
+        let hop = Hop::new(peer, front.tls.is_some());
+        Visit { front, peer, hop, known: Mutex::default(), tunnel: Mutex::new(None) }
     }
 
     /// The session of a request that says the same as the one before it on this connection. `Some(None)`: it has none.
@@ -124,6 +129,12 @@ impl Visit {
 
 /// Answers one request, whose framing is beyond doubt (see `framing`).
 pub(super) async fn answer(visit: &Visit, request: Request<Incoming>) -> Response<Body> {
+    let Some(log) = &visit.front.access else { return checked(visit, request).await };
+    let entry = log.begin(&visit.front.door.borrow(), &request, visit.peer, visit.front.now);
+    entry.answered(checked(visit, request).await)
+}
+
+async fn checked(visit: &Visit, request: Request<Incoming>) -> Response<Body> {
     let socket = websocket::is_wanted(request.headers());
     let mut response = admitted(visit, socket, request).await;
     if socket && response.status() != StatusCode::SWITCHING_PROTOCOLS {
