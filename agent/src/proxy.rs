@@ -235,8 +235,8 @@ async fn requests(front: Arc<Front>, client: Client, peer: SocketAddr) -> Option
     client.socket().set_nodelay(true).ok()?;
     let mut stop = front.stop.clone();
     let busy = Arc::new(Busy::default());
-    let io = TokioIo::new(Watched::new(client, busy));
-    let visit = Arc::new(Visit::new(front, peer.ip()));
+    let io = TokioIo::new(Watched::new(client, busy.clone()));
+    let visit = Arc::new(Visit::new(front, peer.ip(), busy));
     let service = service_fn(|request| {
         let visit = visit.clone();
         async move { Ok::<_, Infallible>(serve::answer(&visit, request).await) }

@@ -202,6 +202,10 @@ where
     while let Some(head) = app.head().await {
         let length = number(&head, "content-length").unwrap_or(0);
         app.exactly(length).await;
+        if header(&head, "transfer-encoding").is_some() {
+            app.until("0\r\n\r\n").await;
+            app.read.clear();
+        }
         app.send(&answer(&head)).await;
     }
 }
