@@ -7,10 +7,11 @@
 use super::client::Client;
 use super::flow::{self, Broken, Flow, ROOM};
 use super::frames::{self, Frames, GOING_AWAY, Sign};
-use super::framing::Watched;
 use super::observer::Observer;
 use super::pulse::{Seat, Word};
-use super::upstream::{Stream, Upstream};
+use super::stream::Stream;
+use super::upstream::Upstream;
+use super::watched::Watched;
 use crate::model::traffic::{NO_CLOSE, Side, Speech, Way};
 use bytes::Bytes;
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -99,7 +100,9 @@ impl Agreed {
         let both = async { tokio::try_join!(client, app) };
         let (client, app) = timeout(HAND_OVER, both).await.ok()?.ok()?;
         drop(upstream);
-        let (client, from_client) = free::<TokioIo<Watched>>(client)?;
+        // hyper has read nothing beyond the handshake: what there is was held back from it.
+        let (client, _) = free::<TokioIo<Watched>>(client)?;
+        let (client, from_client) = client.into_inner().into_inner();
         let (app, from_app) = free::<TokioIo<Stream>>(app)?;
         seat.opened();
         let mut observer = Observer::new(speech);
@@ -109,7 +112,7 @@ impl Agreed {
         let mut frames = Frames::of_app();
         frames.passed(&from_app);
         Some(Tunnel {
-            client: client.into_inner().into_inner(),
+            client,
             app: app.into_inner(),
             to_app: ToApp { flow: Flow::new(from_client), observer },
             to_client: ToClient { flow: Flow::new(from_app), frames, own: None },
