@@ -174,6 +174,7 @@ impl Hall {
                 }
                 let _ = reply.send(());
             }
+            proxy::Request::Note { text, failure } => self.happen(Event::Noted { text, failure })?,
             proxy::Request::Rescue { command, reply } => {
                 let recovers = self.space.mode() == Some(Mode::Recovery);
                 if recovers {

@@ -28,3 +28,4 @@ mod supervision;
 mod testers;
 mod upgrade;
 mod vm;
+mod websockets;

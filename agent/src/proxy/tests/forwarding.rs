@@ -265,7 +265,7 @@ async fn a_stream_of_events_passes_at_once_and_ends_with_its_reader() {
 }
 
 #[tokio::test]
-async fn a_chunked_upload_passes_and_closes_its_connection() {
+async fn a_chunked_upload_passes_and_its_connections_go_on() {
     let space = Space::open();
     let listener = space.listen();
     let mut client = space.connect().await;
@@ -278,8 +278,12 @@ async fn a_chunked_upload_passes_and_closes_its_connection() {
     app.until("0\r\n\r\n").await;
     app.send(&ok("done")).await;
     let answer = client.answer().await;
-    assert_eq!((answer.body.as_str(), answer.header("connection")), ("done", Some("close")));
-    assert_eq!(client.drained().await, "");
+    assert_eq!((answer.body.as_str(), answer.header("connection")), ("done", None));
+    app.read.clear();
+    client.send(&space.request("GET /app/next HTTP/1.1")).await;
+    assert!(app.head().await.unwrap().starts_with("GET /app/next"));
+    app.send(&ok("next")).await;
+    assert_eq!(client.answer().await.body, "next");
 }
 
 #[tokio::test]

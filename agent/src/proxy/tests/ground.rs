@@ -1,6 +1,6 @@
 //! What the tests stand on: a space with its front door on port 0, apps on unix sockets, clients that write bytes.
 
-use super::super::{Config, Keys, Request, link, run};
+use super::super::{AccessLog, Config, Keys, Pair, Request, link, run};
 use super::{door, route, status};
 use crate::model::log::LogLine;
 use crate::model::now::{Monotonic, Now, Timestamp};
@@ -28,7 +28,7 @@ thread_local! {
     static WALL: Cell<u64> = const { Cell::new(1_795_168_800_000) };
 }
 
-fn now() -> Now {
+pub(super) fn now() -> Now {
     Now { monotonic: Monotonic(0), wall: Timestamp(WALL.get()), boot_id: 0 }
 }
 
@@ -47,6 +47,7 @@ pub(super) struct Space {
     pub(super) woken: Arc<Mutex<Vec<String>>>,
     pub(super) switch: StopSwitch,
     pub(super) running: JoinHandle<()>,
+    notes: watch::Receiver<Vec<String>>,
     folder: PathBuf,
 }
 
@@ -63,6 +64,10 @@ impl Space {
     }
 
     pub(super) fn with(sign_in: SignIn) -> Space {
+        Space::of(sign_in, None, None)
+    }
+
+    pub(super) fn of(sign_in: SignIn, tls: Option<Pair>, access: Option<AccessLog>) -> Space {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let nth = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("space-agent-door-{}-{nth}", std::process::id()));
@@ -70,7 +75,7 @@ impl Space {
         let mut route = route("app", "/app/");
         route.upstream = Upstream::Unix(folder.join("app.sock"));
         route.uid = UnixStream::pair().unwrap().0.peer_cred().unwrap().uid();
-        let door = Door { sign_in, routes: vec![route], ..door() };
+        let door = Door { sign_in, tls: tls.is_some(), routes: vec![route], ..door() };
 
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let at = listener.local_addr().unwrap();
@@ -80,12 +85,29 @@ impl Space {
         let (lines, _) = broadcast::channel(64);
         let (requests, hall) = mpsc::channel(8);
         let (switch, stop) = stop();
-        let config =
-            Config { listener, door: door_seen, status: status_seen, lines: lines.clone(), keys: keys.clone(), now };
+        let config = Config {
+            listener,
+            door: door_seen,
+            status: status_seen,
+            lines: lines.clone(),
+            keys: keys.clone(),
+            now,
+            tls,
+            access,
+        };
+        let (noted, notes) = watch::channel(Vec::new());
         let woken = Arc::default();
-        tokio::spawn(answer_requests(hall, Arc::clone(&woken)));
+        tokio::spawn(answer_requests(hall, noted, Arc::clone(&woken)));
         let running = tokio::spawn(async move { run(config, requests, stop).await.unwrap() });
-        Space { at, door, status, lines, keys, woken, switch, running, folder }
+        Space { at, door, status, lines, keys, woken, switch, running, notes, folder }
+    }
+
+    /// What the hall was told that has this in it.
+    pub(super) async fn noted(&self, part: &str) -> String {
+        let mut notes = self.notes.clone();
+        let told = |notes: &Vec<String>| notes.iter().any(|note| note.contains(part));
+        let notes = timeout(LONG, notes.wait_for(told)).await.expect("nobody says it").unwrap();
+        notes.iter().find(|note| note.contains(part)).unwrap().clone()
     }
 
     pub(super) fn change(&self, change: impl FnOnce(&mut Door)) {
@@ -135,7 +157,11 @@ impl Space {
 }
 
 /// The hall: a link is good once, a lease is good up to 12 hours.
-async fn answer_requests(mut requests: mpsc::Receiver<Request>, woken: Arc<Mutex<Vec<String>>>) {
+async fn answer_requests(
+    mut requests: mpsc::Receiver<Request>,
+    noted: watch::Sender<Vec<String>>,
+    woken: Arc<Mutex<Vec<String>>>,
+) {
     let mut used = HashSet::new();
     while let Some(request) = requests.recv().await {
         match request {
@@ -150,6 +176,7 @@ async fn answer_requests(mut requests: mpsc::Receiver<Request>, woken: Arc<Mutex
                 woken.lock().unwrap().push(app);
                 let _ = reply.send(());
             }
+            Request::Note { text, .. } => noted.send_modify(|notes| notes.push(text)),
         }
     }
 }
@@ -186,6 +213,10 @@ where
     while let Some(head) = app.head().await {
         let length = number(&head, "content-length").unwrap_or(0);
         app.exactly(length).await;
+        if header(&head, "transfer-encoding").is_some() {
+            app.until("0\r\n\r\n").await;
+            app.read.clear();
+        }
         app.send(&answer(&head)).await;
     }
 }
