@@ -92,6 +92,7 @@ impl Space {
             now,
             tls,
             access,
+            connections: Arc::default(),
         };
         let (noted, notes) = watch::channel(Vec::new());
         tokio::spawn(answer_requests(hall, noted));
