@@ -86,7 +86,7 @@ impl Collector for Counters {
 }
 
 fn histogram(mut encoder: MetricEncoder<'_>, sample: &Sample) -> fmt::Result {
-    let bounds = BOUNDS.iter().map(|micros| seconds(*micros)).chain([f64::MAX]);
+    let bounds = BOUNDS.iter().map(|micros| seconds(*micros)).chain([f64::INFINITY]);
     let buckets: Vec<_> = bounds.zip(sample.latencies).collect();
     encoder.encode_histogram::<NoLabelSet>(seconds(sample.latency_us), sample.latencies.iter().sum(), &buckets, None)
 }
