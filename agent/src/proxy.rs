@@ -49,6 +49,7 @@ use crate::model::log::LogLine;
 use crate::model::now::{Now, Timestamp};
 use crate::model::route::Door;
 use crate::model::status::Status;
+use crate::model::traffic::Connections;
 use crate::sys::limits;
 use crate::sys::stop::Stop;
 use client::Client;
@@ -100,6 +101,7 @@ pub struct Config {
     /// `None`: the door speaks plain HTTP.
     pub tls: Option<Pair>,
     pub access: Option<AccessLog>,
+    pub connections: Arc<Connections>,
 }
 
 /// What the front door asks of the hall.
@@ -161,7 +163,12 @@ pub async fn run(config: Config, requests: mpsc::Sender<Request>, mut stop: Stop
             () = stop.wanted() => break,
             accepted = listener.accept(), if open.len() < most => match accepted {
                 Ok((stream, peer)) => {
-                    open.spawn(connection(front.clone(), stream, peer));
+                    let counted = config.connections.opened();
+                    let connection = connection(front.clone(), stream, peer);
+                    open.spawn(async move {
+                        connection.await;
+                        drop(counted);
+                    });
                 }
                 Err(error) => breathe(&error).await,
             },

@@ -94,6 +94,7 @@ impl Space {
             now,
             tls,
             access,
+            connections: Arc::default(),
         };
         let (noted, notes) = watch::channel(Vec::new());
         let woken = Arc::default();
