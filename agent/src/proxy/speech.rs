@@ -75,7 +75,9 @@ impl Reader {
         }
         for byte in bytes {
             if self.seen == LOOK {
-                return self.decided(Some(Class::Work));
+                // Of VS Code's calls, those that begin here were looked at; what a page sends when it opens is this long.
+                let quiet = self.speech == Some(Speech::VsCode);
+                return self.decided(Some(if quiet { Class::Quiet } else { Class::Work }));
             }
             self.seen += 1;
             let class = match self.speech? {
@@ -324,6 +326,7 @@ mod tests {
         let cursor = message(1, &[b"\x01\0\0\0\x09\x20\x1e$acceptEditorPropertiesChanged", &[b'x'; 500][..]].concat());
         let polled = message(1, b"\x04\x04\x06\x64\x06\x01\x01\x10remoteFilesystem\x01\x04stat$input");
         let told = message(1, &[b"\x01\0\0\0\x09\x20\x0c$onFileEvent", &[b'x'; 500][..]].concat());
+        let opening = message(1, &[b"\x01\0\0\0\x01\x20\x18$initializeConfiguration", &[b'x'; 9000][..]].concat());
         let late = message(1, &[&[b'x'; 100][..], b"\x06$input"].concat());
         let control = message(2, b"\x06$input");
         let (acknowledged, alive) = (message(3, b""), message(9, b""));
@@ -332,6 +335,7 @@ mod tests {
             (vec![&cursor], Class::Work),
             (vec![&polled], Class::Quiet),
             (vec![&told], Class::Quiet),
+            (vec![&opening], Class::Quiet),
             (vec![&late], Class::Quiet),
             (vec![&control], Class::Quiet),
             (vec![&acknowledged], Class::Quiet),

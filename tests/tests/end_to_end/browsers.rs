@@ -117,6 +117,10 @@ async fn in_code_editor_a_person_edits_a_file_types_in_a_terminal_and_sees_a_pre
 
         let listed = "return !!document.querySelector('.explorer-folders-view [aria-label^=\"notes.md\"]')";
         browser.until(BOOT, "the list of files", listed).await;
+        let loaded = messages(&run, "quiet").await;
+        // An open page talks all the time, and that holds no space up.
+        talks_on(&run, loaded).await;
+        assert_eq!(messages(&run, "work").await, 0, "messages of a page in which nobody has done anything");
         browser.click(".explorer-folders-view [aria-label^=\"notes.md\"]").await;
         browser
             .until(SOON, "the editor", "return !!document.querySelector('.editor-instance .view-line span span')")
@@ -125,6 +129,7 @@ async fn in_code_editor_a_person_edits_a_file_types_in_a_terminal_and_sees_a_pre
         browser.press("typed in the browser ").await;
         browser.press(&format!("{CONTROL}s{RELEASE}")).await;
         on_disk(&browser, &work.join("notes.md"), "typed in the browser").await;
+        assert!(messages(&run, "work").await > 0, "what was typed is nobody's work");
 
         // The preview is an extension's: its page is a frame in a frame, served by a service worker.
         browser.press(&format!("{CONTROL}{SHIFT}v{RELEASE}")).await;
@@ -143,6 +148,24 @@ async fn in_code_editor_a_person_edits_a_file_types_in_a_terminal_and_sees_a_pre
         restarts_whole(&space, &mut run).await;
         ends_well(&space, run, browser).await;
     }
+}
+
+/// Messages of Code Editor's pages, by their class.
+async fn messages(run: &Run, class: &str) -> u64 {
+    let answer = run.control(hyper::Method::GET, "/metrics", None).await;
+    let text = answer.unwrap_or_else(|error| panic!("{error}")).good("the metrics").text();
+    let name = format!("space_agent_websocket_messages_total{{app=\"default\",class=\"{class}\"}} ");
+    let line = text.lines().find_map(|line| line.strip_prefix(&name)).unwrap_or("0");
+    line.parse().unwrap_or_else(|_| panic!("no number of {class} messages: {line}"))
+}
+
+/// Until the keep-alives of two rounds and what else comes with them have passed.
+async fn talks_on(run: &Run, before: u64) {
+    let more = wait_for(BOOT, "an open page's messages", async || match messages(run, "quiet").await {
+        now if now >= before + 100 => Ok(()),
+        now => Err(format!("{before} messages, then {now}")),
+    });
+    more.await.unwrap_or_else(|seen| panic!("{seen}"));
 }
 
 /// Its server, extension host and terminals end together, with a page that is still open.
