@@ -169,6 +169,12 @@ impl Hall {
             }
             proxy::Request::Start { reply } => self.start_wished("the space's page".into(), reply),
             proxy::Request::Note { text, failure } => self.happen(Event::Noted { text, failure })?,
+            proxy::Request::Wake { app, reply } => {
+                if let Some(app) = self.space.spec.apps.iter().position(|known| known.name == app) {
+                    self.happen(Event::AppWanted { app })?;
+                }
+                let _ = reply.send(());
+            }
             proxy::Request::Rescue { command, reply } => {
                 let recovers = self.space.mode() == Some(Mode::Recovery);
                 if recovers {
