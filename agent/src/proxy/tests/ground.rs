@@ -92,6 +92,8 @@ impl Space {
             now,
             tls,
             access,
+            // The fewest connections that there are.
+            descriptors: 0,
         };
         let (noted, notes) = watch::channel(Vec::new());
         tokio::spawn(answer_requests(hall, noted));
