@@ -95,6 +95,8 @@ impl Space {
             tls,
             access,
             connections: Arc::default(),
+            // The fewest connections that there are.
+            descriptors: 0,
         };
         let (noted, notes) = watch::channel(Vec::new());
         let woken = Arc::default();
@@ -214,6 +216,10 @@ where
     while let Some(head) = app.head().await {
         let length = number(&head, "content-length").unwrap_or(0);
         app.exactly(length).await;
+        if header(&head, "transfer-encoding").is_some() {
+            app.until("0\r\n\r\n").await;
+            app.read.clear();
+        }
         app.send(&answer(&head)).await;
     }
 }
