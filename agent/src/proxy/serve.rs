@@ -234,7 +234,7 @@ async fn app(
         return answer::bad(wrong);
     }
     match route.state {
-        RouteState::Ready if socket => forward::websocket(visit, door, route, session, request).await,
+        RouteState::Ready if socket => forward::websocket(visit, route, session, request).await,
         RouteState::Ready => forward::plain(visit, route, request).await,
         state => {
             if state == RouteState::Asleep {

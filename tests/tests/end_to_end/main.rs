@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod boot;
+mod browsers;
 mod commands;
 mod compatibility;
 mod containers;
@@ -18,6 +19,7 @@ mod init;
 mod jupyter;
 mod lifecycle;
 mod notebook;
+mod on_demand;
 mod record;
 mod recovery;
 mod secrets;
@@ -26,3 +28,4 @@ mod supervision;
 mod testers;
 mod upgrade;
 mod vm;
+mod websockets;

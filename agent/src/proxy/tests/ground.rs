@@ -100,7 +100,7 @@ impl Space {
         };
         let (noted, notes) = watch::channel(Vec::new());
         let woken = Arc::default();
-        tokio::spawn(answer_requests(hall, Arc::clone(&woken), noted));
+        tokio::spawn(answer_requests(hall, noted, Arc::clone(&woken)));
         let running = tokio::spawn(async move { run(config, requests, stop).await.unwrap() });
         Space { at, door, status, lines, keys, woken, switch, running, notes, folder }
     }
@@ -162,8 +162,8 @@ impl Space {
 /// The hall: a link is good once, a lease is good up to 12 hours.
 async fn answer_requests(
     mut requests: mpsc::Receiver<Request>,
-    woken: Arc<Mutex<Vec<String>>>,
     noted: watch::Sender<Vec<String>>,
+    woken: Arc<Mutex<Vec<String>>>,
 ) {
     let mut used = HashSet::new();
     while let Some(request) = requests.recv().await {
@@ -175,11 +175,11 @@ async fn answer_requests(
             }
             Request::Start { reply } => drop(reply.send(Err("the document still has a mistake".to_owned()))),
             Request::Rescue { reply, .. } => drop(reply.send(Ok(()))),
-            Request::Note { text, .. } => noted.send_modify(|notes| notes.push(text)),
             Request::Wake { app, reply } => {
                 woken.lock().unwrap().push(app);
                 let _ = reply.send(());
             }
+            Request::Note { text, .. } => noted.send_modify(|notes| notes.push(text)),
         }
     }
 }
