@@ -15,6 +15,7 @@ use crate::model::status::{AgentStatus, Status};
 use crate::process::{self, Attached, Discretion, Link, Logs};
 use crate::sys::clock;
 use crate::sys::errors::chain;
+use crate::sys::limits;
 use crate::sys::link;
 use crate::sys::memory_file::MemoryFile;
 use crate::sys::stop::{Stop, StopSwitch, stop};
@@ -146,6 +147,7 @@ async fn live(
         tls,
         access,
         connections: Arc::clone(&connections),
+        descriptors: limits::descriptors(),
     };
     rooms.open_front_door(front_door, proxy_sender)?;
     let process = process::Config {
