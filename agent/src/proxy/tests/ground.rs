@@ -92,8 +92,8 @@ impl Space {
             now,
             tls,
             access,
-            // The fewest connections that there are.
-            descriptors: 0,
+            // For 128 connections.
+            descriptors: 512,
         };
         let (noted, notes) = watch::channel(Vec::new());
         tokio::spawn(answer_requests(hall, noted));
