@@ -7,6 +7,7 @@ mod bad_input;
 mod boot;
 mod commands;
 mod compatibility;
+mod conformance;
 mod containers;
 mod control;
 mod crash;
