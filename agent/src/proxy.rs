@@ -10,6 +10,7 @@
 
 mod admit;
 mod answer;
+mod client;
 mod events;
 mod forward;
 mod frames;
@@ -19,6 +20,7 @@ mod keys;
 pub mod link;
 mod own;
 mod page;
+mod ports;
 mod route;
 mod serve;
 mod session;
@@ -36,6 +38,7 @@ use crate::model::route::Door;
 use crate::model::status::Status;
 use crate::sys::limits;
 use crate::sys::stop::Stop;
+use client::Client;
 use events::{Ring, Tail};
 use framing::{Ambiguous, Watched};
 use hyper::server::conn::http1;
@@ -107,7 +110,7 @@ pub enum Error {
 pub async fn run(config: Config, requests: mpsc::Sender<Request>, mut stop: Stop) -> Result<(), Error> {
     config.listener.set_nonblocking(true).map_err(Error::Listener)?;
     let listener = TcpListener::from_std(config.listener).map_err(Error::Listener)?;
-    let loopback = listener.local_addr().map_err(Error::Listener)?.ip().is_loopback();
+    let at = listener.local_addr().map_err(Error::Listener)?;
     let (recent, mut viewers) = mpsc::channel(16);
     let (mut lines, mut ring, mut door) = (config.lines.subscribe(), Ring::new(), config.door.clone());
     let front = Arc::new(Front {
@@ -118,7 +121,8 @@ pub async fn run(config: Config, requests: mpsc::Sender<Request>, mut stop: Stop
         requests,
         tail: Tail::new(recent),
         pool: Arc::new(Pool::default()),
-        loopback,
+        loopback: at.ip().is_loopback(),
+        own_ports: vec![at.port()],
         stop: stop.clone(),
     });
     let (mut open, most) = (JoinSet::new(), connections(limits::descriptors()));
@@ -182,7 +186,7 @@ async fn drain(mut open: JoinSet<()>) {
 async fn connection(front: Arc<Front>, stream: TcpStream, peer: SocketAddr) {
     let mut stop = front.stop.clone();
     // Boxed, so that a WebSocket that lives for days doesn't keep the room that HTTP needed.
-    let agreed = Box::pin(requests(front, stream, peer)).await;
+    let agreed = Box::pin(requests(front, Client::Plain(stream), peer)).await;
     let Some(agreed) = agreed else { return };
     let lasts = agreed.lasts;
     let Some(mut tunnel) = Box::pin(agreed.open()).await else { return };
@@ -201,12 +205,12 @@ async fn connection(front: Arc<Front>, stream: TcpStream, peer: SocketAddr) {
 }
 
 /// Serves requests until the client leaves, or one of them has become a WebSocket.
-async fn requests(front: Arc<Front>, stream: TcpStream, peer: SocketAddr) -> Option<Agreed> {
+async fn requests(front: Arc<Front>, client: Client, peer: SocketAddr) -> Option<Agreed> {
     // Without it, small answers wait for acknowledgements; it fails only on a socket that is closed already.
-    stream.set_nodelay(true).ok()?;
+    client.socket().set_nodelay(true).ok()?;
     let mut stop = front.stop.clone();
     let ambiguous = Arc::new(Ambiguous::default());
-    let io = TokioIo::new(Watched::new(stream, ambiguous.clone()));
+    let io = TokioIo::new(Watched::new(client, ambiguous.clone()));
     let visit = Arc::new(Visit::new(front, peer.ip(), ambiguous));
     let service = service_fn(|request| {
         let visit = visit.clone();

@@ -23,6 +23,18 @@ pub struct Door {
     pub origins: Vec<String>,
     /// In the order of the document; the first owns `/`.
     pub routes: Vec<Route>,
+    pub ports: Ports,
+}
+
+/// What else the space's user runs on loopback, below `proxy/<port>/` and `ports/<port>/`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ports {
+    /// Only what listens under this uid is reached.
+    pub uid: u32,
+    /// All ports together.
+    pub traffic: Arc<Traffic>,
+    /// Ready while the space is up, whatever its mode.
+    pub state: RouteState,
 }
 
 /// One app's place at the front door.
@@ -43,7 +55,21 @@ pub struct Route {
     pub rules: &'static Rules,
     /// Where they are counted.
     pub traffic: Arc<Traffic>,
+    /// Which of its pages shows a file.
+    pub opens: Opens,
+    /// Not an app of the space: whatever its user runs on this port.
+    pub port: Option<u16>,
     pub state: RouteState,
+}
+
+/// How an app's page is told to show a file of the home.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opens {
+    Nothing,
+    /// `lab/tree/<path>`
+    Lab,
+    /// `?folder=<path>`: the file's folder.
+    Folder,
 }
 
 /// Where an app listens for the front door.
@@ -51,7 +77,7 @@ pub struct Route {
 pub enum Upstream {
     /// A socket, by its absolute path.
     Unix(PathBuf),
-    /// A port on 127.0.0.1.
+    /// A port on 127.0.0.1, or on ::1 if nobody listens there.
     Port(u16),
 }
 

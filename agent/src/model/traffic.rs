@@ -87,6 +87,9 @@ pub enum Way {
     ToClient,
 }
 
+/// Under this name all ports of the user are counted together. No app can have it.
+pub const PORTS: &str = "proxy/";
+
 /// One look at the counters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sample {

@@ -3,6 +3,7 @@
 
 use super::answer::{self, Body, BoxError};
 use super::headers;
+use super::ports;
 use super::route::upstream_target;
 use super::serve::Visit;
 use super::session::Session;
@@ -112,6 +113,9 @@ fn no_answer(visit: &Visit, route: &Route, error: &upstream::Error, safe: bool) 
     if error.is_the_clients() {
         return answer::bad("the request's body broke off, or its chunks are not well formed");
     }
+    if let Some(port) = route.port {
+        return ports::no_answer(port, error);
+    }
     let ready = |now: &Route| now.app == route.app && now.state == RouteState::Ready;
     if !visit.front.door.borrow().routes.iter().any(ready) {
         return answer::later(&visit.front.status.borrow().sentence);
@@ -129,6 +133,9 @@ fn failed(route: &Route, why: &str) -> Response<Body> {
 
 fn sentence(route: &Route, why: &str) -> String {
     let (label, app) = (&route.label, &route.app);
+    if let Some(port) = route.port {
+        return ports::broken(port, why);
+    }
     format!(
         "{label} does not answer: {why}; try again in a moment, and if it stays so look at `space-agent logs {app}`"
     )

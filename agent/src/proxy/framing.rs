@@ -6,13 +6,13 @@
 //! stands between it and the socket: it changes nothing, remembers the first bad request of a connection, and the
 //! service refuses that one and ends the connection.
 
+use super::client::Client;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 /// The first ambiguous request of a connection, counted from 1; 0: none so far.
 #[derive(Debug, Default)]
@@ -29,17 +29,17 @@ impl Ambiguous {
 /// A client's socket, watched.
 #[derive(Debug)]
 pub(super) struct Watched {
-    stream: TcpStream,
+    stream: Client,
     scan: Scan,
     ambiguous: Arc<Ambiguous>,
 }
 
 impl Watched {
-    pub(super) fn new(stream: TcpStream, ambiguous: Arc<Ambiguous>) -> Watched {
+    pub(super) fn new(stream: Client, ambiguous: Arc<Ambiguous>) -> Watched {
         Watched { stream, scan: Scan::default(), ambiguous }
     }
 
-    pub(super) fn into_inner(self) -> TcpStream {
+    pub(super) fn into_inner(self) -> Client {
         self.stream
     }
 }

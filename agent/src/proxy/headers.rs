@@ -4,6 +4,7 @@
 //! Authorization), and what says where the request came from is ours. Towards the browser: nothing that would let one
 //! app speak for the whole origin.
 
+use super::ports;
 use crate::model::route::Route;
 use hyper::header::{
     AUTHORIZATION, CONNECTION, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, SET_COOKIE, TE, TRAILER,
@@ -43,6 +44,9 @@ pub(super) fn to_app(headers: &mut HeaderMap, route: &Route, peer: IpAddr) {
     if route.strip_base_path {
         headers.insert(FORWARDED_PREFIX, value(route.base_path.trim_end_matches('/')));
     }
+    if let Some(port) = route.port {
+        ports::speak_locally(headers, port);
+    }
 }
 
 /// Makes the answer of the app behind `route` fit for the browser.
@@ -50,6 +54,9 @@ pub(super) fn to_browser(headers: &mut HeaderMap, route: &Route) {
     drop_hop_by_hop(headers);
     for name in ORIGIN_WIDE {
         headers.remove(name);
+    }
+    if let Some(port) = route.port {
+        ports::relocate(headers, route, port);
     }
     if !headers.contains_key(SET_COOKIE) {
         return;

@@ -53,6 +53,7 @@ pub(super) async fn answer(
         Own::Ready if status.ready() => answer::word(StatusCode::OK, "ready"),
         Own::Ready => answer::word(StatusCode::SERVICE_UNAVAILABLE, "not ready"),
         Own::Idle => answer::json(StatusCode::OK, idle(status.last_active((front.now)().wall))),
+        Own::Open => open(door, &status.home, request.uri().query().unwrap_or("")),
         Own::Page => page::start(door, &status, None),
         Own::Events => events::stream(front, session, request.uri().query()).await,
     }
@@ -69,6 +70,22 @@ pub(super) fn sign_in_first(door: &Door, wants_page: bool) -> Response<Body> {
         door.base_path
     );
     answer::text(StatusCode::UNAUTHORIZED, &sentence)
+}
+
+/// Leads to the page of an app that shows a file.
+fn open(door: &Door, home: &str, query: &str) -> Response<Body> {
+    let wanted = query.split('&').map(|field| pair(field.as_bytes())).find(|(name, _)| name == "path");
+    let Some((_, path)) = wanted else {
+        return answer::text(StatusCode::BAD_REQUEST, "say which file: _space/open?path=FILE");
+    };
+    match route::opened(door, home, &path) {
+        Some(to) => answer::redirect(StatusCode::FOUND, &to),
+        None => answer::text(
+            StatusCode::NOT_FOUND,
+            "no app of this space shows this file: give a path below the home, without \"..\", in a space with JupyterLab \
+             or Code Editor",
+        ),
+    }
 }
 
 /// What platforms poll. Its form is theirs: one key, a time with milliseconds and `Z`.

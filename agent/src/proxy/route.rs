@@ -3,7 +3,8 @@
 //! Paths are compared as the bytes that came: nothing is decoded, so what leads to an app here can't mean the agent's
 //! own page there, and the app sees what the client sent.
 
-use crate::model::route::{Door, Route};
+use super::ports::{self, PortPath};
+use crate::model::route::{Door, Opens, Route};
 
 /// Where a request's path leads.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,6 +12,10 @@ pub(super) enum Destination<'a> {
     /// One of the agent's own pages.
     Own(Own),
     App(&'a Route),
+    /// Whatever the user runs on a port.
+    Port(PortPath),
+    /// Below `proxy/` or `ports/`, but no port that can be reached.
+    NoPort,
     /// The same place, properly spelt: a path (without the query), to which the query is added.
     Moved(String),
     Unknown,
@@ -33,6 +38,8 @@ pub(super) enum Own {
     Start,
     /// The console of recovery mode.
     Rescue,
+    /// `open?path=…`: where the first app shows a file.
+    Open,
 }
 
 impl Own {
@@ -53,6 +60,7 @@ impl Own {
             "_space/keep" => Own::Keep,
             "_space/start" => Own::Start,
             "_space/rescue" => Own::Rescue,
+            "_space/open" => Own::Open,
             _ => return None,
         })
     }
@@ -71,6 +79,9 @@ pub(super) fn lead<'a>(door: &'a Door, path: &str) -> Destination<'a> {
             None => Destination::Unknown,
         };
     }
+    if let Some(port) = bases(door).find_map(|base| ports::lead(base, path)) {
+        return port;
+    }
     if let Some(route) = owner(door, path) {
         return Destination::App(route);
     }
@@ -79,8 +90,49 @@ pub(super) fn lead<'a>(door: &'a Door, path: &str) -> Destination<'a> {
     }
     match bases(door).find(|base| base.strip_suffix('/') == Some(path)) {
         Some(base) => Destination::Moved(base.to_owned()),
-        None => Destination::Unknown,
+        None => in_its_case(door, path).map_or(Destination::Unknown, Destination::Moved),
     }
+}
+
+/// `/CodeEditor/default/x` is `/codeeditor/default/x`: people type such paths, and platforms spell them either way.
+fn in_its_case(door: &Door, path: &str) -> Option<String> {
+    let spelt = |base: &str| path.get(..base.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(base));
+    bases(door).find_map(|base| match base.trim_end_matches('/') {
+        "" => None,
+        _ if spelt(base) => Some(format!("{base}{}", &path[base.len()..])),
+        bare if path.eq_ignore_ascii_case(bare) => Some(base.to_owned()),
+        _ => None,
+    })
+}
+
+/// The page of the first app that can show the file or folder at `path`: absolute, below `home`, or relative to it.
+pub(super) fn opened(door: &Door, home: &str, path: &str) -> Option<String> {
+    let below = match path.strip_prefix('/') {
+        None => path,
+        Some(_) => path.strip_prefix(home.trim_end_matches('/')).and_then(|rest| rest.strip_prefix('/'))?,
+    };
+    let plain = below.len() <= 4096 && !below.contains('\0') && !below.split('/').any(|part| part == "..");
+    let route = door.routes.iter().find(|route| route.opens != Opens::Nothing).filter(|_| plain)?;
+    Some(match route.opens {
+        Opens::Folder => {
+            let folder = below.rsplit_once('/').map_or("", |(folder, _)| folder);
+            let whole = format!("{}/{folder}", home.trim_end_matches('/'));
+            format!("{}?folder={}", route.base_path, encoded(whole.trim_end_matches('/')))
+        }
+        _ => format!("{}lab/tree/{}", route.base_path, encoded(below)),
+    })
+}
+
+/// A path within a path or a query: what no server reads as anything else stays, the rest in percent signs.
+fn encoded(path: &str) -> String {
+    let mut coded = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => coded.push(byte.into()),
+            _ => coded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    coded
 }
 
 /// Where a browser goes that wants nothing in particular.
@@ -122,6 +174,8 @@ mod tests {
             let found = match lead(door, path) {
                 Destination::Own(own) => format!("own {own:?}"),
                 Destination::App(route) => format!("app {}", route.app),
+                Destination::Port(port) => format!("port {} at {}", port.port, port.prefix),
+                Destination::NoPort => "no port".to_owned(),
                 Destination::Moved(to) => format!("-> {to}"),
                 Destination::Unknown => "unknown".to_owned(),
             };
@@ -200,6 +254,77 @@ mod tests {
                 ("/user/bob/", "unknown"),
             ],
         );
+    }
+
+    #[test]
+    fn ports_are_reached_below_every_base_path() {
+        let path = Door { base_path: "/user/alice/".into(), ..door() };
+        let mut below = path.clone();
+        below.routes = vec![route("default", "/user/alice/"), route("dashboard", "/user/alice/dashboard/")];
+        check(
+            &below,
+            &[
+                ("/user/alice/proxy/8501/", "port 8501 at /user/alice/proxy/8501/"),
+                ("/user/alice/dashboard/proxy/8501/a/b", "port 8501 at /user/alice/dashboard/proxy/8501/"),
+                ("/user/alice/ports/8501/a", "port 8501 at /user/alice/ports/8501/"),
+                ("/user/alice/proxy/absolute/8501/a", "port 8501 at /user/alice/proxy/absolute/8501/"),
+                ("/user/alice/proxy/8501", "-> /user/alice/proxy/8501/"),
+                ("/user/alice/proxy/absolute/8501", "-> /user/alice/proxy/absolute/8501/"),
+                ("/user/alice/ports/absolute/8501/", "no port"),
+                ("/user/alice/proxy/", "no port"),
+                ("/user/alice/proxy", "app default"),
+                ("/user/alice/x/proxy/8501/", "app default"),
+                ("/user/alice/_space/proxy/8501/", "unknown"),
+                ("/proxy/8501/", "unknown"),
+            ],
+        );
+        check(
+            &door(),
+            &[
+                ("/proxy/8501/x", "port 8501 at /proxy/8501/"),
+                ("/JupyterLab/Default/proxy/8501/x", "-> /jupyterlab/default/proxy/8501/x"),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_base_path_in_another_case_is_put_right() {
+        check(
+            &door(),
+            &[
+                ("/JupyterLab/default/lab", "-> /jupyterlab/default/lab"),
+                ("/JUPYTERLAB/DEFAULT", "-> /jupyterlab/default/"),
+                ("/JupyterLab/default//evil", "-> /jupyterlab/default//evil"),
+                ("/JupyterLab/defaul\u{e9}", "unknown"),
+                ("/jupyterlab/Other/", "unknown"),
+                ("/Dashboard/", "-> /dashboard/"),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_file_is_opened_by_the_first_app_that_shows_files() {
+        let mut door = door();
+        door.routes.swap(0, 1);
+        assert_eq!(opened(&door, "/home/alice", "a.ipynb"), None);
+        door.routes[1].opens = Opens::Lab;
+        for (path, expected) in [
+            ("a.ipynb", "/jupyterlab/default/lab/tree/a.ipynb"),
+            ("", "/jupyterlab/default/lab/tree/"),
+            ("/home/alice/b/c d#?.py", "/jupyterlab/default/lab/tree/b/c%20d%23%3F.py"),
+            ("\u{e9}%2f\r\n\\evil", "/jupyterlab/default/lab/tree/%C3%A9%252f%0D%0A%5Cevil"),
+            ("@evil", "/jupyterlab/default/lab/tree/%40evil"),
+            ("https:evil", "/jupyterlab/default/lab/tree/https%3Aevil"),
+        ] {
+            assert_eq!(opened(&door, "/home/alice/", path).as_deref(), Some(expected));
+            assert!(landing(&door, expected).is_some());
+        }
+        for bad in ["/etc/passwd", "//evil", "/home/alicea/x", "../x", "a/../../b", "/home/alice/../b", "a\0b"] {
+            assert_eq!(opened(&door, "/home/alice", bad), None, "{bad}");
+        }
+        door.routes[0].opens = Opens::Folder;
+        assert_eq!(opened(&door, "/home/alice", "a/b.py").as_deref(), Some("/dashboard/?folder=/home/alice/a"));
+        assert_eq!(opened(&door, "/home/alice", "b.py").as_deref(), Some("/dashboard/?folder=/home/alice"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::route::{self, Destination};
 use super::session::{self, Session};
 use super::tunnel::Agreed;
 use super::upstream::Pool;
-use super::{admit, forward, own, page, websocket};
+use super::{admit, forward, own, page, ports, websocket};
 use crate::model::now::Now;
 use crate::model::route::{Door, Route, RouteState};
 use crate::model::status::Status;
@@ -34,6 +34,8 @@ pub(super) struct Front {
     pub(super) pool: Arc<Pool>,
     /// The listener's address is a loopback one.
     pub(super) loopback: bool,
+    /// Where the agent itself listens.
+    pub(super) own_ports: Vec<u16>,
     pub(super) stop: Stop,
 }
 
@@ -117,6 +119,14 @@ async fn admitted(visit: &Visit, request: Request<Incoming>) -> Response<Body> {
         (Destination::Own(own), Some(_)) => own::answer(front, &door, own, session, request).await,
         (Destination::Moved(to), _) => moved(to, request.uri().query()),
         (Destination::Unknown, _) => answer::text(StatusCode::NOT_FOUND, "nothing of this space is at this path"),
+        (Destination::NoPort, _) => answer::text(StatusCode::BAD_REQUEST, ports::NO_PORT),
+        (Destination::Port(to), _) if front.own_ports.contains(&to.port) => {
+            answer::text(StatusCode::BAD_REQUEST, &ports::own(to.port))
+        }
+        (Destination::Port(to), Some(session)) => {
+            let route = to.route(&door);
+            app(visit, &door, &route, session, socket, request).await
+        }
         (Destination::App(route), Some(session)) => app(visit, &door, route, session, socket, request).await,
     }
 }
@@ -154,7 +164,7 @@ async fn app(
         RouteState::NotYet | RouteState::Gone => {
             let status = visit.front.status.borrow().clone();
             match wants_page(&request) && !socket {
-                true => page::start(door, &status, Some(route)),
+                true => page::start(door, &status, Some(route).filter(|route| route.port.is_none())),
                 false => answer::later(&status.sentence),
             }
         }

@@ -1,11 +1,12 @@
 //! The front door as its clients and apps see it: real sockets on both sides.
 
 use crate::model::now::Timestamp;
-use crate::model::route::{Door, Route, RouteState, Upstream};
+use crate::model::route::{Door, Opens, Ports, Route, RouteState, Upstream};
 use crate::model::status::{
     ActivityStatus, AgentStatus, AppState, AppStatus, Mode, PhaseName, Status, StepState, StepStatus, VerdictName,
 };
 use crate::model::traffic::Rules;
+use crate::sys::account;
 use space_lifecycle::SignIn;
 use std::sync::Arc;
 
@@ -20,6 +21,8 @@ pub(super) fn route(app: &str, base_path: &str) -> Route {
         confined: false,
         rules: &Rules::UNKNOWN,
         traffic: Arc::default(),
+        opens: Opens::Nothing,
+        port: None,
         state: RouteState::Ready,
     }
 }
@@ -33,6 +36,7 @@ pub(super) fn door() -> Door {
         hosts: Vec::new(),
         origins: Vec::new(),
         routes: vec![route("default", "/jupyterlab/default/"), route("dashboard", "/dashboard/")],
+        ports: Ports { uid: account::own().0, traffic: Arc::default(), state: RouteState::Ready },
     }
 }
 
@@ -93,4 +97,5 @@ mod admission;
 mod forwarding;
 mod ground;
 mod pages;
+mod ports;
 mod sockets;

@@ -3,6 +3,7 @@
 //! An idle tunnel costs two sockets and a task: bytes are read into one scratch buffer of the thread, and only what the
 //! other side can't take at once is kept, for one direction at most one buffer's worth.
 
+use super::client::Client;
 use super::frames::{self, Frames};
 use super::framing::Watched;
 use super::upstream::{Stream, Upstream};
@@ -16,7 +17,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 const SCRATCH: usize = 16 * 1024;
@@ -43,7 +43,7 @@ pub(super) struct Agreed {
 /// Both ends, free of HTTP, each with what was read too much of it.
 #[derive(Debug)]
 pub(super) struct Tunnel {
-    client: TcpStream,
+    client: Client,
     app: Stream,
     to_app: Direction,
     to_client: Direction,

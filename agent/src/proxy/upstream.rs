@@ -14,7 +14,7 @@ use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use std::fmt;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -77,7 +77,7 @@ pub(super) async fn connect(route: &Route) -> Result<Upstream, Error> {
 async fn dial(route: &Route) -> Result<Stream, Error> {
     let (stream, uid) = match &route.upstream {
         Target::Port(port) => {
-            let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).await.map_err(Error::Connect)?;
+            let stream = loopback(*port).await.map_err(Error::Connect)?;
             stream.set_nodelay(true).map_err(Error::Connect)?;
             let uid = peer::uid(&stream).await.map_err(Error::Connect)?;
             (Stream::Tcp(stream), uid)
@@ -92,6 +92,16 @@ async fn dial(route: &Route) -> Result<Stream, Error> {
         return Err(Error::Stranger { uid, expected: route.uid, at: route.upstream.clone() });
     }
     Ok(stream)
+}
+
+/// Many servers take `localhost` for only one of its two addresses.
+async fn loopback(port: u16) -> io::Result<TcpStream> {
+    match TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await {
+        Err(refused) if refused.kind() == io::ErrorKind::ConnectionRefused => {
+            TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await.map_err(|_| refused)
+        }
+        connected => connected,
+    }
 }
 
 impl Upstream {

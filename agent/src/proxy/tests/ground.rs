@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -154,17 +154,33 @@ pub(super) fn serve(
 ) -> JoinHandle<()> {
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let answer = answer.clone();
-            tokio::spawn(async move {
-                let mut app = Client { stream, read: Vec::new() };
-                while let Some(head) = app.head().await {
-                    let length = number(&head, "content-length").unwrap_or(0);
-                    app.exactly(length).await;
-                    app.send(&answer(&head)).await;
-                }
-            });
+            tokio::spawn(answer_all(stream, answer.clone()));
         }
     })
+}
+
+/// As [`serve`], on a port.
+pub(super) fn serve_on(
+    listener: TcpListener,
+    answer: impl Fn(&str) -> String + Clone + Send + 'static,
+) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(answer_all(stream, answer.clone()));
+        }
+    })
+}
+
+async fn answer_all<S>(stream: S, answer: impl Fn(&str) -> String)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    let mut app = Client { stream, read: Vec::new() };
+    while let Some(head) = app.head().await {
+        let length = number(&head, "content-length").unwrap_or(0);
+        app.exactly(length).await;
+        app.send(&answer(&head)).await;
+    }
 }
 
 /// `200` with this body.
