@@ -15,6 +15,9 @@ mod events;
 mod forward;
 mod frames;
 mod framing;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod headers;
 mod keys;
 pub mod link;

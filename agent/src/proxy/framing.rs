@@ -48,7 +48,7 @@ impl Watched {
 const LINE: usize = 64;
 
 #[derive(Debug)]
-struct Scan {
+pub(super) struct Scan {
     at: At,
     /// Heads seen, the current one included.
     heads: u32,
@@ -84,7 +84,7 @@ impl Default for Scan {
 
 impl Scan {
     /// Reads on; returns the number of the first bad head that ends in `bytes`.
-    fn feed(&mut self, mut bytes: &[u8]) -> Option<u32> {
+    pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Option<u32> {
         while !bytes.is_empty() {
             match self.at {
                 At::End => return None,
