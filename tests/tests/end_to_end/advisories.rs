@@ -119,7 +119,7 @@ async fn cve_2024_35225_cve_2021_42648_no_error_reflects_what_was_sent() {
     for number in 0..40 {
         for code in codes {
             let code = code.replace('1', &(7000 + number).to_string());
-            let encoded = code.replace('<', "%3C").replace('>', "%3E").replace('"', "%22");
+            let encoded = code.replace('<', "%3C").replace('>', "%3E").replace('"', "%22").replace(' ', "%20");
             for place in ["path", "port", "query", "host", "origin"] {
                 all.push((place, code.clone(), encoded.clone()));
             }
@@ -264,13 +264,11 @@ async fn cve_2023_26114_cve_2026_40110_no_look_alike_of_the_origin_opens_a_webso
     ]
     .map(str::to_owned)
     .to_vec();
-    for end in
-        [".evil.example", "@evil.example", "/", "/evil", "#", "?", "%20", " ", ",http://evil.example", "0", ".", ":1"]
+    for end in [".evil.example", "@evil.example", "/", "/evil", "#", "?", "%20", ",http://evil.example", "0", ".", ":1"]
     {
         evil.push(format!("{own}{end}"));
     }
-    for begin in ["http://evil.example#", "http://evil.example/", "http://evil@", "evil", " ", "x", "http://", "ws://"]
-    {
+    for begin in ["http://evil.example#", "http://evil.example/", "http://evil@", "evil", "x", "http://", "ws://"] {
         evil.push(format!("{begin}{own}"));
     }
     for host in ["localhost", "[::1]", "127.0.0.2", "127.0.0.1.", "127.0.0.1.evil.example", "xn--127", "evil-127.0.0.1"]
@@ -582,16 +580,14 @@ async fn go_100_continue_a_connection_with_an_unread_body_is_not_used_again() {
     let origin = client.origin();
     for _ in 0..5 {
         let headers = [("expect", "100-continue"), ("origin", &*origin)];
-        let answer = client.send(Method::POST, "/rogue/final", &headers, whole("x".repeat(100_000))).await;
+        let answer = client.send(Method::POST, "/rogue/final", &headers, whole("x".repeat(10_000_000))).await;
         assert!(matches!(answer.status.as_u16(), 417 | 502), "{} {}", answer.status, answer.text());
         let next = client.get("/rogue/fine").await.good("the next request");
         assert_eq!(next.text(), "fine\n");
     }
     for heard in rogue.heard() {
-        assert!(
-            !(heard.contains("/rogue/final") && heard.contains("/rogue/fine")),
-            "one connection for both: {heard:.300}"
-        );
+        let behind = heard.split_once("/rogue/final").map_or("", |(_, behind)| behind);
+        assert!(!behind.contains("HTTP/1.1\r\n") || behind.matches("HTTP/1.1\r\n").count() == 1, "{behind:.300}");
     }
     rogue.stop().await;
 }
