@@ -4,7 +4,7 @@
 //! it asks the hall for what must outlive the agent (a link's only use) or changes the space (a lease). It holds no
 //! state of the space. It stops when told to: no new connections, answers in flight get a short grace, the rest is cut.
 //!
-//! A request's way: [`framing`] (bytes) -> hyper -> [`serve`] (may it pass, where does it lead) -> [`own`] or
+//! A request's way: [`watched`] (bytes, judged by [`framing`]) -> hyper -> [`serve`] (may it pass, where does it lead) -> [`own`] or
 //! [`forward`] -> [`upstream`] or [`tunnel`]. What decides is pure and tested by tables: [`admit`], [`route`],
 //! [`headers`], [`websocket`].
 
@@ -12,6 +12,7 @@ mod admit;
 mod answer;
 mod client;
 mod events;
+mod flow;
 mod forward;
 mod frames;
 mod framing;
@@ -21,16 +22,20 @@ pub mod fuzz;
 mod headers;
 mod keys;
 pub mod link;
+mod observer;
 mod own;
 mod page;
 mod ports;
+mod pulse;
 mod route;
 mod serve;
 mod session;
+mod speech;
 #[cfg(test)]
 mod tests;
 mod tunnel;
 mod upstream;
+mod watched;
 mod websocket;
 
 pub use keys::Keys;
@@ -43,10 +48,10 @@ use crate::sys::limits;
 use crate::sys::stop::Stop;
 use client::Client;
 use events::{Ring, Tail};
-use framing::{Ambiguous, Watched};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
+use pulse::Pulse;
 use serve::{Front, Visit};
 use std::convert::Infallible;
 use std::fmt;
@@ -62,6 +67,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 use tunnel::Agreed;
 use upstream::Pool;
+use watched::{Busy, Watched};
 
 /// Open connections at most, however many descriptors there may be; further ones wait in the listener's backlog.
 const CONNECTIONS: usize = 4096;
@@ -69,10 +75,7 @@ const CONNECTIONS: usize = 4096;
 const CONNECTIONS_AT_LEAST: usize = 64;
 /// Descriptors for everything else than clients and the connections to apps that their requests need.
 const OTHER_DESCRIPTORS: u64 = 256;
-/// From the first byte that is waited for to the end of a request's head; also how long an idle connection stays.
-const HEAD: Duration = Duration::from_secs(10);
 const MAX_BUFFER: usize = 64 * 1024;
-const MAX_HEADERS: usize = 100;
 /// What answers in flight get when the door closes.
 const GRACE: Duration = Duration::from_secs(2);
 /// After an accept that failed for want of descriptors or memory.
@@ -124,10 +127,12 @@ pub async fn run(config: Config, requests: mpsc::Sender<Request>, mut stop: Stop
         requests,
         tail: Tail::new(recent),
         pool: Arc::new(Pool::default()),
+        pulse: Arc::new(Pulse::new(config.now)),
         loopback: at.ip().is_loopback(),
         own_ports: vec![at.port()],
         stop: stop.clone(),
     });
+    let mut beats = pin!(front.pulse.beats());
     let (mut open, most) = (JoinSet::new(), connections(limits::descriptors()));
     loop {
         // Every arm is cancel-safe: accept and the channels lose nothing, a joined task is returned or still there.
@@ -143,7 +148,9 @@ pub async fn run(config: Config, requests: mpsc::Sender<Request>, mut stop: Stop
             Ok(()) = door.changed() => {
                 let door = door.borrow_and_update().clone();
                 front.pool.keep_only(&door);
+                front.pulse.keep_only(&door);
             }
+            () = &mut beats => {}
             line = lines.recv() => match line {
                 Ok(line) => ring.push(line),
                 Err(broadcast::error::RecvError::Lagged(lost)) => debug!(lost, "the page's log skips lines"),
@@ -157,6 +164,7 @@ pub async fn run(config: Config, requests: mpsc::Sender<Request>, mut stop: Stop
         }
     }
     drop(listener);
+    front.pulse.end();
     drain(open).await;
     Ok(())
 }
@@ -187,24 +195,11 @@ async fn drain(mut open: JoinSet<()>) {
 
 /// One client, from its first request to its last or to the end of its WebSocket.
 async fn connection(front: Arc<Front>, stream: TcpStream, peer: SocketAddr) {
-    let mut stop = front.stop.clone();
     // Boxed, so that a WebSocket that lives for days doesn't keep the room that HTTP needed.
     let agreed = Box::pin(requests(front, Client::Plain(stream), peer)).await;
-    let Some(agreed) = agreed else { return };
-    let lasts = agreed.lasts;
-    let Some(mut tunnel) = Box::pin(agreed.open()).await else { return };
-    let end = async {
-        match lasts {
-            Some(lasts) => sleep(lasts).await,
-            None => std::future::pending().await,
-        }
-    };
-    let code = tokio::select! {
-        ended = tunnel.run() => return if let Err(error) = ended { debug!(%error, "a WebSocket broke off") },
-        () = end => frames::POLICY,
-        () = stop.wanted() => frames::GOING_AWAY,
-    };
-    tunnel.close(code).await;
+    if let Some(agreed) = agreed {
+        agreed.join().await;
+    }
 }
 
 /// Serves requests until the client leaves, or one of them has become a WebSocket.
@@ -212,15 +207,16 @@ async fn requests(front: Arc<Front>, client: Client, peer: SocketAddr) -> Option
     // Without it, small answers wait for acknowledgements; it fails only on a socket that is closed already.
     client.socket().set_nodelay(true).ok()?;
     let mut stop = front.stop.clone();
-    let ambiguous = Arc::new(Ambiguous::default());
-    let io = TokioIo::new(Watched::new(client, ambiguous.clone()));
-    let visit = Arc::new(Visit::new(front, peer.ip(), ambiguous));
+    let busy = Arc::new(Busy::default());
+    let io = TokioIo::new(Watched::new(client, busy));
+    let visit = Arc::new(Visit::new(front, peer.ip()));
     let service = service_fn(|request| {
         let visit = visit.clone();
         async move { Ok::<_, Infallible>(serve::answer(&visit, request).await) }
     });
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD).max_headers(MAX_HEADERS).max_buf_size(MAX_BUFFER);
+    // Time and the size of heads are watched before hyper (see `watched`).
+    builder.half_close(true).max_buf_size(MAX_BUFFER);
     let mut served = pin!(builder.serve_connection(io, service).with_upgrades());
     let ended = tokio::select! {
         ended = served.as_mut() => ended,

@@ -7,8 +7,8 @@ use crate::duration::text as duration_text;
 use crate::mistake::{printable, without_credentials};
 use crate::order::awaited;
 use crate::space::{
-    Action, App, AppKind, AppRestart, Blocks, Limits, Moment, OnFailure, SignIn, Space, Step, StepKind, Upstream, User,
-    usual_ready_deadline,
+    AccessLog, Action, App, AppKind, AppRestart, Blocks, Limits, Moment, OnFailure, SignIn, Space, Step, StepKind, Tls,
+    Upstream, User, usual_ready_deadline,
 };
 use serde::Serialize;
 use std::fmt;
@@ -88,6 +88,8 @@ pub struct PlannedDoor {
     pub listen: SocketAddr,
     pub base_path: String,
     pub sign_in: SignIn,
+    pub tls: Option<Tls>,
+    pub access_log: AccessLog,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -114,6 +116,8 @@ pub fn boot_plan(space: &Space) -> BootPlan {
             listen: space.front_door.listen,
             base_path: space.front_door.base_path.clone(),
             sign_in: space.front_door.sign_in,
+            tls: space.front_door.tls.clone(),
+            access_log: space.front_door.access_log,
         },
         idle: PlannedIdle {
             shutdown: space.idle.shutdown.map(duration_text),
@@ -224,7 +228,14 @@ impl fmt::Display for BootPlan {
             SignIn::Token => "sign-in by a one-time link",
             SignIn::Open => "no sign-in",
         };
-        writeln!(f, "front door  http://{}{}  {sign_in}", self.front_door.listen, self.front_door.base_path)?;
+        let PlannedDoor { listen, base_path, tls, access_log, .. } = &self.front_door;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let log = match access_log {
+            AccessLog::Off => "",
+            AccessLog::File => "; requests are logged to a file",
+            AccessLog::Stdout => "; requests are logged to standard output",
+        };
+        writeln!(f, "front door  {scheme}://{listen}{base_path}  {sign_in}{log}")?;
         writeln!(f, "idle        {}", self.idle)?;
         write!(f, "stop        within {}", self.stop_deadline)
     }

@@ -86,6 +86,7 @@ mod tests {
         same("Idle", &[&words::IDLE]);
         same("ActionCommand", &[&words::ACTION]);
         same("FrontDoor", &[&words::FRONT_DOOR]);
+        same("Tls", &[&words::TLS]);
         same("Stop", &[&words::STOP]);
         same("Agent", &[&words::AGENT]);
         same("Restart", &[&words::RESTART]);

@@ -283,6 +283,31 @@ pub struct FrontDoor {
     pub hosts: Vec<String>,
     /// Further origins (scheme://host[:port]) whose pages may act on this space.
     pub origins: Vec<String>,
+    /// `None`: plain HTTP.
+    #[serde(default)]
+    pub tls: Option<Tls>,
+    #[serde(default)]
+    pub access_log: AccessLog,
+}
+
+/// Where the front door's certificate chain and private key are, in PEM form; as written, relative to the document's
+/// folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tls {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+/// Where the front door writes a line for each request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AccessLog {
+    #[default]
+    Off,
+    /// In the space's log folder.
+    File,
+    /// On the agent's standard output.
+    Stdout,
 }
 
 /// How a viewer shows who they are.

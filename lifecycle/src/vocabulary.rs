@@ -152,18 +152,29 @@ pub(crate) const IDLE: Object = object(
 pub(crate) const ACTION: Object = object("`idle.action`", &["command"], &[]).short("command");
 pub(crate) const FRONT_DOOR: Object = object(
     "`front_door`",
-    &["listen", "base_path", "sign_in", "hosts", "origins"],
-    &["trusted_proxy", "port_host", "tls"],
+    &["listen", "base_path", "sign_in", "hosts", "origins", "tls", "access_log"],
+    &["trusted_proxy", "port_host"],
 )
 .short("listen")
 .also(&[("bind", "listen"), ("address", "listen"), ("port", "listen"), ("auth", "sign_in"), ("base_url", "base_path")])
 .strict();
+pub(crate) const TLS: Object = object("`front_door.tls`", &["cert", "key"], &[])
+    .also(&[
+        ("certificate", "cert"),
+        ("chain", "cert"),
+        ("cert_file", "cert"),
+        ("certfile", "cert"),
+        ("private_key", "key"),
+        ("key_file", "key"),
+        ("keyfile", "key"),
+    ])
+    .strict();
 pub(crate) const STOP: Object = object("`stop`", &["deadline"], &[]).short("deadline");
 pub(crate) const AGENT: Object = object("`agent`", &["restart", "log_apps"], &[]);
 pub(crate) const RESTART: Object = object("`agent.restart`", &["max", "within"], &[]).short("max");
 
 /// Every mapping, for "`steps` is a field of `lifecycle`".
-pub(crate) const ALL: [&Object; 23] = [
+pub(crate) const ALL: [&Object; 24] = [
     &DOCUMENT,
     &SPACE,
     &USER,
@@ -184,6 +195,7 @@ pub(crate) const ALL: [&Object; 23] = [
     &IDLE,
     &ACTION,
     &FRONT_DOOR,
+    &TLS,
     &STOP,
     &AGENT,
     &RESTART,

@@ -364,6 +364,30 @@ pub struct FrontDoor {
     /// Further origins whose pages may act on this space.
     #[schemars(length(max = 1000))]
     pub origins: Option<Vec<Origin>>,
+    /// Encrypts the way to the door. Default: it speaks plain HTTP.
+    pub tls: Option<Tls>,
+    /// A line for each request. Default: off.
+    pub access_log: Option<AccessLog>,
+}
+
+/// A certificate and its private key, as files in PEM form; looked at again when they change.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate, then those that lead to its root. Relative to the document's folder.
+    pub cert: Line,
+    /// The private key. Relative to the document's folder; where the agent is root, nobody else's to read.
+    pub key: Line,
+}
+
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "lowercase", inline)]
+pub enum AccessLog {
+    Off,
+    /// front-door/access.log in the space's log folder.
+    File,
+    /// The agent's standard output.
+    Stdout,
 }
 
 #[derive(Debug, JsonSchema)]

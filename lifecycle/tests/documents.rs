@@ -286,7 +286,7 @@ fn decoder_and_schema_agree_on_single_fields() {
         ("storage", "", &["home"]),
         ("idle", "shutdown: never, ", &["notice"]),
         ("idle", "", &["shutdown", "action", "kernels", "blind_after", "lease_max"]),
-        ("front_door", "", &["listen", "base_path", "sign_in", "hosts", "origins"]),
+        ("front_door", "", &["listen", "base_path", "sign_in", "hosts", "origins", "tls", "access_log"]),
         ("stop", "", &["deadline"]),
         ("agent", "", &["restart", "log_apps"]),
     ];
@@ -316,6 +316,9 @@ fn decoder_and_schema_agree_on_single_fields() {
         ("apps: [{ kind: command, FIELD: VALUE }]", &["command"]),
         ("apps: [{ kind: command, command: [a], FIELD: VALUE }]", &["port", "socket", "strip_base_path", "ready"]),
         ("agent: { restart: { FIELD: VALUE } }", &["max", "within"]),
+        ("front_door: { tls: { cert: a, FIELD: VALUE } }", &["key"]),
+        ("front_door: { tls: { key: a, FIELD: VALUE } }", &["cert"]),
+        ("front_door: { tls: { FIELD: VALUE } }", &["cert", "key"]),
     ];
     for (text, fields) in items {
         for (field, value) in fields.iter().flat_map(|field| values.map(|value| (field, value))) {

@@ -4,6 +4,12 @@
 //! activity room samples them at each tick, and `/metrics` prints them. Which requests and messages are work is data
 //! of each app's definition ([`Rules`]).
 
+mod closes;
+
+pub use closes::{Close, Ends, NO_CLOSE, NO_CODE, Side};
+
+use crate::model::now::Timestamp;
+use closes::Closes;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -75,6 +81,7 @@ pub struct Traffic {
     bytes: [AtomicU64; 2],
     tunnels: AtomicU64,
     tunnels_ever: AtomicU64,
+    closes: Closes,
 }
 
 /// Upper bounds of the latency counters, in microseconds.
@@ -107,6 +114,8 @@ pub struct Sample {
     /// WebSockets that are open now.
     pub tunnels: u64,
     pub tunnels_ever: u64,
+    /// How WebSockets ended.
+    pub ends: Ends,
 }
 
 /// Two are the same only if they are one: a table that points to other counters is another table.
@@ -169,8 +178,9 @@ impl Traffic {
     }
 
     /// Once for each [`tunnel_opened`](Traffic::tunnel_opened).
-    pub fn tunnel_closed(&self) {
+    pub fn tunnel_closed(&self, close: Close, at: Timestamp) {
         self.tunnels.fetch_sub(1, Ordering::Relaxed);
+        self.closes.count(close, at);
     }
 
     /// Each counter by itself is exact; together they may be a request apart.
@@ -188,6 +198,7 @@ impl Traffic {
             bytes_to_client: read(&self.bytes[Way::ToClient as usize]),
             tunnels: read(&self.tunnels),
             tunnels_ever: read(&self.tunnels_ever),
+            ends: self.closes.sample(),
         }
     }
 }
@@ -279,7 +290,7 @@ mod tests {
         traffic.passed(Way::ToClient, 7);
         traffic.tunnel_opened();
         traffic.tunnel_opened();
-        traffic.tunnel_closed();
+        traffic.tunnel_closed(Close { by: Side::App, code: 1000 }, Timestamp(1));
         let sample = traffic.sample();
         assert_eq!((sample.requests_work, sample.requests_quiet), (1, 0));
         assert_eq!((sample.messages_work, sample.messages_quiet), (0, 1));
@@ -287,5 +298,6 @@ mod tests {
         assert_eq!((sample.latencies[1], sample.latencies[BOUNDS.len()]), (1, 1));
         assert_eq!((sample.bytes_to_app, sample.bytes_to_client), (0, 7));
         assert_eq!((sample.tunnels, sample.tunnels_ever), (1, 2));
+        assert_eq!(sample.ends.counts().collect::<Vec<_>>(), [(Side::App, "1000", 1)]);
     }
 }

@@ -7,16 +7,16 @@ use super::ports;
 use super::route::upstream_target;
 use super::serve::Visit;
 use super::session::Session;
+use super::speech::Reader;
 use super::tunnel::Agreed;
 use super::upstream::{self, AppBody, ToApp};
-use super::websocket;
-use crate::model::route::{Route, RouteState};
+use super::websocket::Offer;
+use crate::model::route::{Door, Route, RouteState};
 use http_body_util::{Either, Empty};
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_KEY, UPGRADE};
+use hyper::header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, UPGRADE};
 use hyper::{Request, Response, StatusCode, Uri, Version};
 use std::net::IpAddr;
-use std::time::Duration;
 use tracing::debug;
 
 /// Sends a plain request and streams the answer.
@@ -39,17 +39,23 @@ pub(super) async fn plain(visit: &Visit, route: &Route, request: Request<Incomin
 /// 101; any other answer passes as what it is.
 pub(super) async fn websocket(
     visit: &Visit,
+    door: &Door,
     route: &Route,
     session: Session,
     mut request: Request<Incoming>,
 ) -> Response<Body> {
-    let key = request.headers().get(SEC_WEBSOCKET_KEY).cloned();
+    let speech = request.uri().path().strip_prefix(&*route.base_path).and_then(|rest| route.rules.socket(rest));
     let client = hyper::upgrade::on(&mut request);
     let mut request = match outgoing(request, route, visit.peer) {
         Ok(request) => request,
         Err(error) => return answer::bad(&format!("the path is not one that can be passed on: {error}")),
     };
     ask_for_websocket(request.headers_mut());
+    if Reader::needs_payload(speech) {
+        // Whoever compresses can't be read.
+        request.headers_mut().remove(SEC_WEBSOCKET_EXTENSIONS);
+    }
+    let offer = Offer::of(request.headers());
     let asked = async {
         let mut upstream = upstream::connect(route).await?;
         let response = upstream.send(request).await?;
@@ -62,11 +68,12 @@ pub(super) async fn websocket(
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return incoming(response.map(|body| AppBody::last(body, upstream)), route);
     }
-    if !key.is_some_and(|key| websocket::is_agreed(response.status(), response.headers(), key.as_bytes())) {
-        return failed(route, "its answer to the WebSocket handshake is not valid");
+    if let Err(wrong) = offer.check_answer(response.status(), response.headers()) {
+        return failed(route, &format!("its answer to the WebSocket handshake is not valid: {wrong}"));
     }
     let app = hyper::upgrade::on(&mut response);
-    visit.agreed(Agreed { client, app, upstream, lasts: lasts(visit, session) });
+    let seat = visit.front.pulse.seat(door, route, session.expires);
+    visit.agreed(Agreed { client, app, upstream, seat, speech });
     let mut response = response.map(|_| answer::boxed(Empty::new()));
     headers::to_browser(response.headers_mut(), route);
     ask_for_websocket(response.headers_mut());
@@ -76,11 +83,6 @@ pub(super) async fn websocket(
 fn ask_for_websocket(headers: &mut hyper::HeaderMap) {
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-}
-
-fn lasts(visit: &Visit, session: Session) -> Option<Duration> {
-    let now = (visit.front.now)().wall;
-    session.expires.map(|end| Duration::from_millis(end.0.saturating_sub(now.0)))
 }
 
 /// The request as the app gets it.

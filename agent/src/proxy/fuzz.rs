@@ -1,16 +1,27 @@
 //! What the front door does with bytes of strangers, as functions that a fuzzer can call (`tests/fuzz`): each takes any
 //! bytes and panics when what must hold for all of them doesn't. The unit tests below throw some at them as well.
 
+use super::flow::ROOM;
 use super::frames::Frames;
-use super::framing::Scan;
+use super::framing::{Refusal, Scan};
 use super::keys::Keys;
+use super::observer::Observer;
 use super::route::{self, Destination};
-use super::{admit, frames, headers, link, own, session};
+use super::{admit, headers, link, own, session};
 use crate::model::now::Timestamp;
 use crate::model::route::{Door, Opens, Ports, Route, RouteState, Upstream};
-use crate::model::traffic::Rules;
+use crate::model::traffic::{Class, Rules, Speech};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONNECTION, COOKIE, HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
 use space_lifecycle::SignIn;
+use std::cell::Cell;
+use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -148,22 +159,121 @@ pub fn heads(data: &[u8]) {
     }
 }
 
-/// The bytes of a connection: however they are cut, the same request is the first that is refused.
+/// The bytes of a connection: however they are cut, the same of them pass. And hyper, which reads what has passed, finds
+/// no request in it that was not found before.
 pub fn framing(data: &[u8]) {
     let (cut, bytes) = data.split_first().map_or((1, data), |(first, rest)| (usize::from(*first).max(1), rest));
-    let whole = Scan::default().feed(bytes);
-    let mut scan = Scan::default();
-    assert_eq!(bytes.chunks(cut).find_map(|piece| scan.feed(piece)), whole);
+    let whole = scanned(bytes, bytes.len().max(1));
+    let cut_up = scanned(bytes, cut);
+    assert_eq!((whole.passed, whole.requests, whole.refused), (cut_up.passed, cut_up.requests, cut_up.refused));
+    let found = hyper_finds(&bytes[..whole.passed]);
+    assert!(found <= whole.requests, "hyper has found {found} requests in {}", bytes[..whole.passed].escape_ascii());
 }
 
-/// A stream of WebSocket frames: wherever it is cut, it is followed to the same place.
+/// What has become of some bytes.
+#[derive(Debug, Default)]
+struct Scanned {
+    passed: usize,
+    /// Heads that have passed.
+    requests: u32,
+    refused: Option<Refusal>,
+}
+
+/// As `watched` does it: what has not passed is shown again, with what has come since.
+fn scanned(bytes: &[u8], cut: usize) -> Scanned {
+    let (mut scan, mut scanned, mut there) = (Scan::default(), Scanned::default(), 0);
+    while there < bytes.len() {
+        there = (there + cut).min(bytes.len());
+        while scanned.passed < there {
+            let at_head = scan.is_at_head();
+            match scan.pass(&bytes[scanned.passed..there]) {
+                Ok(0) => break,
+                Ok(passed) => {
+                    scanned.passed += passed;
+                    scanned.requests += u32::from(at_head);
+                    assert!(scanned.passed <= there, "more has passed than there is");
+                }
+                Err(refused) => {
+                    scanned.refused = Some(refused);
+                    return scanned;
+                }
+            }
+        }
+    }
+    scanned
+}
+
+/// How many requests hyper reads, with their bodies, out of a connection that says this.
+fn hyper_finds(bytes: &[u8]) -> u32 {
+    thread_local! {
+        static RUNTIME: Option<tokio::runtime::Runtime> = tokio::runtime::Builder::new_current_thread().build().ok();
+    }
+    let count = Cell::new(0);
+    let service = service_fn(|request: Request<Incoming>| {
+        count.set(count.get() + 1);
+        async move {
+            let _ = request.into_body().collect().await;
+            Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+        }
+    });
+    RUNTIME.with(|runtime| {
+        let runtime = runtime.as_ref().expect("a runtime without I/O needs nothing");
+        runtime.block_on(async {
+            let mut builder = http1::Builder::new();
+            builder.half_close(true).max_buf_size(super::MAX_BUFFER);
+            let io = tokio::io::join(bytes, tokio::io::sink());
+            let _ = builder.serve_connection(TokioIo::new(io), service).await;
+        });
+    });
+    count.get()
+}
+
+/// A stream of WebSocket frames: wherever it is cut, it is followed to the same place, the same messages are counted,
+/// and what goes on to the app is all of it, but for the answers to our own pings.
 pub fn websocket_frames(data: &[u8]) {
-    let (cut, bytes) = data.split_first().map_or((1, data), |(first, rest)| (usize::from(*first).max(1), rest));
-    let (mut whole, mut cut_up) = (Frames::default(), Frames::default());
-    whole.passed(bytes);
-    bytes.chunks(cut).for_each(|piece| cut_up.passed(piece));
-    assert_eq!(whole.may_close(), cut_up.may_close());
-    let _ = frames::close(1001);
+    let (&[cut, how], bytes) = data.split_first_chunk().unwrap_or((&[0, 0], data));
+    let whole = observed(bytes, bytes.len().max(1), how);
+    assert_eq!(observed(bytes, usize::from(cut).max(1), how), whole);
+    if how & 1 == 0 {
+        assert!(whole.passed == bytes, "without a ping of ours every byte goes on");
+    }
+    let (mut app, mut cut_up) = (Frames::of_app(), Frames::of_app());
+    app.passed(bytes);
+    bytes.chunks(usize::from(cut).max(1)).for_each(|piece| cut_up.passed(piece));
+    let seen = |frames: &Frames| (frames.is_between(), frames.is_open(), frames.closed());
+    assert_eq!(seen(&app), seen(&cut_up));
+    let gap = Frames::of_app().pass_to_gap(bytes);
+    assert!(gap.is_none_or(|gap| (1..=bytes.len()).contains(&gap)));
+}
+
+/// What goes on to the app, the classes that were counted, answers to pings, and where the stream stands.
+#[derive(Debug, PartialEq)]
+struct Observed {
+    passed: Vec<u8>,
+    classes: Vec<Class>,
+    pongs: u32,
+    between: bool,
+    closed: Option<u16>,
+}
+
+fn observed(bytes: &[u8], cut: usize, how: u8) -> Observed {
+    let speech =
+        [None, Some(Speech::JupyterKernel), Some(Speech::JupyterTerminal), Some(Speech::VsCode), Some(Speech::Any)];
+    let mut observer = Observer::new(speech[usize::from(how >> 1) % speech.len()]);
+    if how & 1 == 1 {
+        observer.expect(b"space-agent!");
+    }
+    let (mut passed, mut classes, mut pongs) = (Vec::new(), Vec::new(), 0);
+    for piece in bytes.chunks(cut) {
+        let mut buffer = [&[0; ROOM], piece].concat();
+        let went = observer.pass(&mut buffer, |class| classes.push(class));
+        passed.extend_from_slice(&buffer[went.range()]);
+        pongs += u32::from(went.pong);
+    }
+    let between = observer.is_between();
+    passed.extend_from_slice(observer.last());
+    // Two answers in one stretch are told as one.
+    Observed { passed, classes, pongs: pongs.min(1), between, closed: observer.frames.closed() }
 }
 
 fn halves(data: &[u8]) -> (&[u8], &[u8]) {

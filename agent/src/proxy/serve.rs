@@ -1,9 +1,9 @@
-//! One request: may it pass, and where does it lead. In this order: framing, target, Host, Origin, session, place.
+//! One request: may it pass, and where does it lead. In this order: form, Host, Origin, session, place.
 
 use super::answer::{self, Body};
 use super::events::Tail;
-use super::framing::Ambiguous;
 use super::keys::Keys;
+use super::pulse::Pulse;
 use super::route::{self, Destination};
 use super::session::{self, Session};
 use super::tunnel::Agreed;
@@ -14,12 +14,11 @@ use crate::model::route::{Door, Route, RouteState};
 use crate::model::status::Status;
 use crate::sys::stop::Stop;
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, CONNECTION, EXPECT, HOST, HeaderMap, HeaderValue, ORIGIN, TRANSFER_ENCODING};
+use hyper::header::{ACCEPT, CONNECTION, EXPECT, HOST, HeaderMap, HeaderValue, ORIGIN};
 use hyper::{Method, Request, Response, StatusCode};
 use space_lifecycle::SignIn;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, watch};
 
@@ -32,6 +31,7 @@ pub(super) struct Front {
     pub(super) requests: mpsc::Sender<super::Request>,
     pub(super) tail: Tail,
     pub(super) pool: Arc<Pool>,
+    pub(super) pulse: Arc<Pulse>,
     /// The listener's address is a loopback one.
     pub(super) loopback: bool,
     /// Where the agent itself listens.
@@ -50,16 +50,13 @@ impl fmt::Debug for Front {
 pub(super) struct Visit {
     pub(super) front: Arc<Front>,
     pub(super) peer: IpAddr,
-    pub(super) ambiguous: Arc<Ambiguous>,
-    /// Requests that hyper has handed over so far.
-    served: AtomicU32,
     /// Set by the request that turns this connection into a WebSocket; taken when hyper is done with it.
     tunnel: Mutex<Option<Agreed>>,
 }
 
 impl Visit {
-    pub(super) fn new(front: Arc<Front>, peer: IpAddr, ambiguous: Arc<Ambiguous>) -> Visit {
-        Visit { front, peer, ambiguous, served: AtomicU32::new(0), tunnel: Mutex::new(None) }
+    pub(super) fn new(front: Arc<Front>, peer: IpAddr) -> Visit {
+        Visit { front, peer, tunnel: Mutex::new(None) }
     }
 
     pub(super) fn agreed(&self, agreed: Agreed) {
@@ -71,19 +68,12 @@ impl Visit {
     }
 }
 
-/// Answers one request.
+/// Answers one request, whose framing is beyond doubt (see `framing`).
 pub(super) async fn answer(visit: &Visit, request: Request<Incoming>) -> Response<Body> {
-    let nth = visit.served.fetch_add(1, Ordering::Relaxed) + 1;
-    if visit.ambiguous.reaches(nth) {
-        return answer::bad(
-            "the request can be read in two ways (both Content-Length and Transfer-Encoding, more than one of them, a \
-             value that is not plain digits or \"chunked\", or # in the target): send it in one",
-        );
-    }
-    let chunked = request.headers().contains_key(TRANSFER_ENCODING);
+    let socket = websocket::is_wanted(request.headers());
     let mut response = admitted(visit, request).await;
-    if chunked {
-        // The chunks were not followed (see `framing`), so nothing behind them is read.
+    if socket && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        // What follows a handshake was meant for a WebSocket, not for us.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
@@ -133,12 +123,9 @@ async fn admitted(visit: &Visit, request: Request<Incoming>) -> Response<Body> {
 
 /// Forms of requests that HTTP knows and a front door has no use for.
 fn unusable(request: &Request<Incoming>) -> Option<Response<Body>> {
-    let (uri, method) = (request.uri(), request.method());
-    if *method == Method::CONNECT || *method == Method::TRACE {
+    let method = request.method();
+    if *method == Method::TRACE {
         return Some(answer::not_allowed("GET, HEAD, POST, PUT, PATCH, DELETE and OPTIONS"));
-    }
-    if uri.scheme().is_some() || uri.authority().is_some() || !uri.path().starts_with('/') {
-        return Some(answer::bad("the request's target is not a path: send one that begins with /"));
     }
     let expects = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"100-continue");
     if request.headers().get_all(EXPECT).iter().any(expects) {
@@ -159,7 +146,7 @@ async fn app(
         return answer::bad(wrong);
     }
     match route.state {
-        RouteState::Ready if socket => forward::websocket(visit, route, session, request).await,
+        RouteState::Ready if socket => forward::websocket(visit, door, route, session, request).await,
         RouteState::Ready => forward::plain(visit, route, request).await,
         RouteState::NotYet | RouteState::Gone => {
             let status = visit.front.status.borrow().clone();

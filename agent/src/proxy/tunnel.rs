@@ -1,33 +1,37 @@
-//! Two upgraded connections joined: bytes pass both ways unchanged.
+//! Two upgraded connections joined: bytes pass both ways unchanged, and their frames are followed.
 //!
 //! An idle tunnel costs two sockets and a task: bytes are read into one scratch buffer of the thread, and only what the
-//! other side can't take at once is kept, for one direction at most one buffer's worth.
+//! other side can't take at once is kept, for one direction at most one buffer's worth. There is no timer: the pulse
+//! says when a client was silent for long, and when it is over.
 
 use super::client::Client;
-use super::frames::{self, Frames};
-use super::framing::Watched;
+use super::flow::{self, Broken, Flow, ROOM};
+use super::frames::{self, Frames, GOING_AWAY, Sign};
+use super::observer::Observer;
+use super::pulse::{Seat, Word};
 use super::upstream::{Stream, Upstream};
+use super::watched::Watched;
+use crate::model::traffic::{NO_CLOSE, Side, Speech, Way};
 use bytes::Bytes;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use std::cell::RefCell;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::task::yield_now;
 use tokio::time::timeout;
+use tracing::debug;
 
-const SCRATCH: usize = 16 * 1024;
+/// What one tunnel may copy in one direction before others have their turn.
+const TURN: usize = 4 * flow::SCRATCH;
 /// How long the two connections have to come out of hyper's hands.
 const HAND_OVER: Duration = Duration::from_secs(5);
 /// What a client gets to take in the last frame.
 const LAST_FRAME: Duration = Duration::from_millis(300);
-
-thread_local! {
-    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
+/// Times that a client may leave us without a sign of life before it is gone.
+const PATIENCE: u8 = 3;
 
 /// A WebSocket that both sides have agreed to, before its connections are free.
 #[derive(Debug)]
@@ -36,33 +40,84 @@ pub(super) struct Agreed {
     pub(super) app: OnUpgrade,
     /// Drives the app's connection until it is handed over.
     pub(super) upstream: Upstream,
-    /// How long the viewer's session still lasts; `None`: it doesn't end.
-    pub(super) lasts: Option<Duration>,
+    pub(super) seat: Seat,
+    /// How the client's messages are told apart.
+    pub(super) speech: Option<Speech>,
 }
 
 /// Both ends, free of HTTP, each with what was read too much of it.
 #[derive(Debug)]
-pub(super) struct Tunnel {
+struct Tunnel {
     client: Client,
     app: Stream,
-    to_app: Direction,
-    to_client: Direction,
+    to_app: ToApp,
+    to_client: ToClient,
+    seat: Seat,
+    /// Times that the client was asked or waited for in vain.
+    missed: u8,
+    /// The client has taken bytes since it was missed last.
+    took: bool,
+}
+
+/// From the client to the app.
+#[derive(Debug)]
+struct ToApp {
+    flow: Flow,
+    observer: Observer,
+}
+
+/// From the app to the client.
+#[derive(Debug)]
+struct ToClient {
+    flow: Flow,
+    frames: Frames,
+    /// A frame of our own, for the next gap between two of the app's.
+    own: Option<Own>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Own {
+    Ping,
+    /// The last that the client gets.
+    Close(u16),
 }
 
 impl Agreed {
+    /// Joins the two until they end; the seat counts it.
+    pub(super) async fn join(self) {
+        // Boxed, so that a tunnel that lives for days doesn't keep the room that the handing over needed.
+        let Some(mut tunnel) = Box::pin(self.open()).await else { return };
+        if poll_fn(|cx| tunnel.poll(cx)).await {
+            // Whoever is slow or gone has an end too.
+            let _ = timeout(LAST_FRAME, poll_fn(|cx| tunnel.poll_last(cx))).await;
+        }
+    }
+
     /// Waits until hyper lets go of both connections. `None`: one of them ended instead.
-    pub(super) async fn open(self) -> Option<Tunnel> {
-        let Agreed { client, app, upstream, .. } = self;
+    async fn open(self) -> Option<Tunnel> {
+        let Agreed { client, app, upstream, mut seat, speech } = self;
         let both = async { tokio::try_join!(client, app) };
         let (client, app) = timeout(HAND_OVER, both).await.ok()?.ok()?;
         drop(upstream);
-        let (client, from_client) = free::<TokioIo<Watched>>(client)?;
+        // hyper has read nothing beyond the handshake: what there is was held back from it.
+        let (client, _) = free::<TokioIo<Watched>>(client)?;
+        let (client, from_client) = client.into_inner().into_inner();
         let (app, from_app) = free::<TokioIo<Stream>>(app)?;
+        seat.opened();
+        let mut observer = Observer::new(speech);
+        let mut early = [&[0; ROOM], &*from_client].concat();
+        // Before the first ping all of it goes on.
+        observer.pass(&mut early, |class| seat.traffic().message(class));
+        let mut frames = Frames::of_app();
+        frames.passed(&from_app);
         Some(Tunnel {
-            client: client.into_inner().into_inner(),
+            client,
             app: app.into_inner(),
-            to_app: Direction::new(from_client, false),
-            to_client: Direction::new(from_app, true),
+            to_app: ToApp { flow: Flow::new(from_client), observer },
+            to_client: ToClient { flow: Flow::new(from_app), frames, own: None },
+            seat,
+            missed: 0,
+            took: false,
         })
     }
 }
@@ -75,136 +130,222 @@ fn free<T: hyper::rt::Read + hyper::rt::Write + Unpin + 'static>(upgraded: Upgra
 }
 
 impl Tunnel {
-    /// Copies until both sides have said that they are done, or one fails.
-    pub(super) async fn run(&mut self) -> io::Result<()> {
-        poll_fn(|cx| {
-            let Tunnel { client, app, to_app, to_client } = self;
-            let there = to_app.poll(cx, client, app)?;
-            let back = to_client.poll(cx, app, client)?;
-            if there.is_ready() && back.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
-        })
-        .await
+    /// Copies until both sides are done (false) or it is to be ended (true).
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        match self.seat.listen(cx.waker()) {
+            None => {}
+            Some(Word::End(code)) => {
+                self.end(code);
+                return Poll::Ready(true);
+            }
+            Some(Word::Silence) if self.is_gone() => {
+                self.seat.ends(Side::Client, NO_CLOSE);
+                return Poll::Ready(false);
+            }
+            Some(Word::Silence) => {}
+        }
+        self.poll_both(cx).map(|()| false)
     }
 
-    /// Tells the client that this is the end, if it is not in the middle of a frame; what it can't take in at once is
-    /// lost.
-    pub(super) async fn close(mut self, code: u16) {
-        let Stage::Open { held } = &self.to_client.stage else { return };
-        let mut last = held.to_vec();
-        if self.to_client.may_close() {
-            last.extend(frames::close(code));
+    fn poll_both(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let there = self.poll_to_app(cx);
+        match self.poll_to_client(cx) {
+            // Without the client there is nothing to be done for anyone.
+            Poll::Ready(Err(error)) => {
+                debug!(%error, "a client's WebSocket broke off");
+                self.seat.ends(Side::Client, NO_CLOSE);
+                Poll::Ready(())
+            }
+            Poll::Ready(Ok(())) => there,
+            Poll::Pending => Poll::Pending,
         }
-        let told = async {
-            self.client.write_all(&last).await?;
-            self.client.shutdown().await
+    }
+
+    /// Copies on until the client has its last frame.
+    fn poll_last(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let _ = self.poll_to_app(cx);
+        self.poll_to_client(cx).map(|_| ())
+    }
+
+    fn poll_to_app(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match ready!(self.copy_to_app(cx)) {
+            Ok(()) => {}
+            // The app takes no more; what it has said already is still on its way to the client.
+            Err(Broken::Writer(error)) => debug!(%error, "an app does not take what its WebSocket says"),
+            Err(Broken::Reader(error)) => {
+                debug!(%error, "a client's WebSocket broke off");
+                self.seat.ends(Side::Client, NO_CLOSE);
+                self.to_client.flow.abandon();
+            }
+        }
+        self.to_app.flow.abandon();
+        Poll::Ready(())
+    }
+
+    fn copy_to_app(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        let Tunnel { client, app, to_app: ToApp { flow, observer }, seat, missed, .. } = self;
+        let mut turn = TURN;
+        loop {
+            if ready!(flow.poll_write(cx, app)).map_err(Broken::Writer)? {
+                return Poll::Ready(Ok(()));
+            }
+            if turn == 0 {
+                return rest(cx);
+            }
+            let follow = |buffer: &mut [u8]| observer.pass(buffer, |class| seat.traffic().message(class)).range();
+            let read = ready!(flow.poll_pass(cx, client, app, follow))?;
+            if read == 0 {
+                seat.ends(Side::Client, NO_CLOSE);
+                flow.last(observer.last());
+                continue;
+            }
+            *missed = 0;
+            seat.heard();
+            seat.traffic().passed(Way::ToApp, read as u64);
+            if let Some(code) = observer.frames.closed() {
+                seat.ends(Side::Client, code);
+            }
+            turn = turn.saturating_sub(read);
+        }
+    }
+
+    fn poll_to_client(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut turn = TURN;
+        loop {
+            let before = self.to_client.flow.held();
+            let written = self.to_client.flow.poll_write(cx, &mut self.client);
+            self.took |= self.to_client.flow.held() < before;
+            if ready!(written)? {
+                return Poll::Ready(Ok(()));
+            }
+            if self.to_client.put_own(&mut self.to_app.observer, self.seat.sign()) {
+                continue;
+            }
+            if turn == 0 {
+                return rest(cx);
+            }
+            let read = match ready!(self.copy_to_client(cx)) {
+                Ok(read) => read,
+                Err(Broken::Writer(error)) => return Poll::Ready(Err(error)),
+                // As if it had ended: the client is told all the same.
+                Err(Broken::Reader(error)) => {
+                    debug!(%error, "an app's WebSocket broke off");
+                    0
+                }
+            };
+            if read == 0 {
+                self.seat.ends(Side::App, NO_CLOSE);
+                self.to_client.app_ended();
+                continue;
+            }
+            self.took |= self.to_client.flow.held() < read;
+            self.seat.traffic().passed(Way::ToClient, read as u64);
+            if let Some(code) = self.to_client.frames.closed() {
+                self.seat.ends(Side::App, code);
+            }
+            turn = turn.saturating_sub(read);
+        }
+    }
+
+    fn copy_to_client(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Broken>> {
+        let Tunnel { client, app, to_app, to_client, seat, .. } = self;
+        let ToClient { flow, frames, own } = to_client;
+        if own.is_none() {
+            return flow.poll_pass(cx, app, client, |buffer| {
+                frames.passed(&buffer[ROOM..]);
+                ROOM..buffer.len()
+            });
+        }
+        // In the middle of a frame, whose end may be in what comes next: there ours goes between.
+        let mut ends = false;
+        let read = ready!(flow.poll_hold(cx, app, |read| {
+            let Some(gap) = frames.pass_to_gap(read) else { return read.to_vec() };
+            let (before, behind) = read.split_at(gap);
+            let mut bytes = before.to_vec();
+            bytes.extend(put(frames, own, &mut to_app.observer, seat.sign(), &mut ends));
+            if !ends {
+                frames.passed(behind);
+                bytes.extend(behind);
+            }
+            bytes
+        }));
+        if ends {
+            flow.last(&[]);
+        }
+        Poll::Ready(read)
+    }
+
+    /// The client said nothing for a while: asks it, and says whether it was asked too often already.
+    fn is_gone(&mut self) -> bool {
+        let Tunnel { to_app, to_client, missed, took, .. } = self;
+        let flows = to_app.flow.is_open() && to_client.flow.is_open();
+        let life = if flows && to_app.observer.frames.is_open() && to_client.frames.is_open() {
+            // A ping that still waits for the end of a long frame, of which the client takes more and more.
+            let waits = to_client.own.replace(Own::Ping).is_some();
+            waits && *took
+        } else if flows && to_app.observer.frames.closed().or(to_client.frames.closed()).is_none() {
+            // Nobody knows where a ping could go.
+            *took || to_client.flow.held() == 0
+        } else {
+            // One side has said its last; the other one doesn't take for ever.
+            *took
         };
-        // Whoever is slow or gone has an end too.
-        let _ = timeout(LAST_FRAME, told).await;
+        *took = false;
+        *missed = if life { 0 } else { *missed + 1 };
+        *missed > PATIENCE
+    }
+
+    /// Says the last to both, where frames end.
+    fn end(&mut self, code: u16) {
+        self.seat.ends(Side::Agent, code);
+        let Tunnel { to_app, to_client, .. } = self;
+        to_client.own = Some(Own::Close(code));
+        let between = to_app.observer.is_between() && to_app.observer.frames.is_open();
+        let last = between.then(|| frames::close_masked(code));
+        to_app.flow.last(last.as_ref().map_or(&[], |last| last));
     }
 }
 
-/// One direction of a tunnel.
-#[derive(Debug)]
-struct Direction {
-    stage: Stage,
-    /// Of what goes to the client: where its frames end.
-    frames: Option<Frames>,
-}
-
-#[derive(Debug)]
-enum Stage {
-    /// `held` has been read and not yet written.
-    Open {
-        held: Bytes,
-    },
-    /// The reader has said its last; the writer must hear it.
-    Closing,
-    Closed,
-}
-
-impl Direction {
-    fn new(held: Bytes, to_client: bool) -> Direction {
-        let mut frames = to_client.then(Frames::default);
-        if let Some(frames) = &mut frames {
-            frames.passed(&held);
+impl ToClient {
+    /// Puts a frame of our own behind what was read, if there is one and it may go there. True: something has changed.
+    fn put_own(&mut self, observer: &mut Observer, sign: &Sign) -> bool {
+        let ToClient { flow, frames, own } = self;
+        if own.is_none() || !flow.is_open() || !frames.is_between() {
+            return false;
         }
-        Direction { stage: Stage::Open { held }, frames }
-    }
-
-    /// A frame of our own may go to the client behind what was read.
-    fn may_close(&self) -> bool {
-        self.frames.as_ref().is_some_and(Frames::may_close)
+        let mut ends = false;
+        flow.append(&put(frames, own, observer, sign, &mut ends));
+        if ends {
+            flow.last(&[]);
+        }
+        true
     }
 
     /// An app that is gone without a word has its last one said for it.
-    fn reader_ended(&mut self) -> Stage {
-        if !self.may_close() {
-            return Stage::Closing;
-        }
-        let last = frames::close(frames::GOING_AWAY);
-        if let Some(frames) = &mut self.frames {
-            frames.passed(&last);
-        }
-        Stage::Open { held: Bytes::copy_from_slice(&last) }
-    }
-
-    fn poll<R, W>(&mut self, cx: &mut Context<'_>, from: &mut R, to: &mut W) -> Poll<io::Result<()>>
-    where
-        R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
-    {
-        loop {
-            match &mut self.stage {
-                Stage::Open { held } if !held.is_empty() => {
-                    let written = ready!(Pin::new(&mut *to).poll_write(cx, held))?;
-                    if written == 0 {
-                        return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-                    }
-                    *held = if written == held.len() { Bytes::new() } else { held.slice(written..) };
-                }
-                Stage::Open { held } => {
-                    if ready!(pass(cx, from, to, held, self.frames.as_mut()))? == 0 {
-                        self.stage = self.reader_ended();
-                    }
-                }
-                Stage::Closing => {
-                    ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
-                    self.stage = Stage::Closed;
-                }
-                Stage::Closed => return Poll::Ready(Ok(())),
-            }
-        }
+    fn app_ended(&mut self) {
+        let between = self.frames.is_between() && self.frames.is_open();
+        let last = between.then(|| frames::close(GOING_AWAY));
+        self.flow.last(last.as_ref().map_or(&[], |last| last));
     }
 }
 
-/// Reads once and writes it at once as far as possible; the rest goes into `held`. Returns how much was read.
-fn pass<R, W>(
-    cx: &mut Context<'_>,
-    from: &mut R,
-    to: &mut W,
-    held: &mut Bytes,
-    frames: Option<&mut Frames>,
-) -> Poll<io::Result<usize>>
-where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
-{
-    BUFFER.with_borrow_mut(|scratch| {
-        scratch.resize(SCRATCH, 0);
-        let mut buffer = ReadBuf::new(scratch);
-        ready!(Pin::new(from).poll_read(cx, &mut buffer))?;
-        let read = buffer.filled();
-        if read.is_empty() {
-            return Poll::Ready(Ok(0));
+/// The frame of our own that goes into a gap; none where the app has closed already. `ends`: it is the last.
+fn put(frames: &Frames, own: &mut Option<Own>, observer: &mut Observer, sign: &Sign, ends: &mut bool) -> Vec<u8> {
+    let own = own.take();
+    *ends = matches!(own, Some(Own::Close(_)));
+    match own.filter(|_| frames.is_open()) {
+        None => Vec::new(),
+        Some(Own::Ping) => {
+            observer.expect(sign);
+            frames::ping(sign).to_vec()
         }
-        if let Some(frames) = frames {
-            frames.passed(read);
-        }
-        let written = match Pin::new(to).poll_write(cx, read) {
-            Poll::Ready(written) => written?,
-            Poll::Pending => 0,
-        };
-        *held = Bytes::copy_from_slice(&read[written..]);
-        Poll::Ready(Ok(read.len()))
-    })
+        Some(Own::Close(code)) => frames::close(code).to_vec(),
+    }
+}
+
+/// Others have their turn, and what has come for them meanwhile; then this goes on.
+fn rest<T>(cx: &mut Context<'_>) -> Poll<T> {
+    // The runtime keeps the waker, not the future.
+    let _ = pin!(yield_now()).poll(cx);
+    Poll::Pending
 }

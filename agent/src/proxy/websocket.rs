@@ -6,8 +6,8 @@
 use super::headers::tokens;
 use super::keys::base64;
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
-    TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
+    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::{Method, StatusCode, Version};
 use ring::digest;
@@ -19,32 +19,85 @@ pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
 
 /// Is the wish for a WebSocket a proper one? Else what is wrong with it.
 pub(super) fn check_request(method: &Method, version: Version, headers: &HeaderMap) -> Result<(), &'static str> {
-    let single = |name| {
-        let mut values = headers.get_all(name).iter();
-        values.next().filter(|_| values.next().is_none()).map(HeaderValue::as_bytes)
-    };
     if method != Method::GET || version != Version::HTTP_11 {
         return Err("a WebSocket handshake is a GET of HTTP/1.1");
     }
     if headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING) {
         return Err("a WebSocket handshake has no body");
     }
-    if single(SEC_WEBSOCKET_VERSION) != Some(b"13") {
+    if single(headers, &SEC_WEBSOCKET_VERSION) != Some(b"13") {
         return Err("a WebSocket handshake has Sec-WebSocket-Version: 13");
     }
-    if !single(SEC_WEBSOCKET_KEY).is_some_and(is_key) {
+    if !single(headers, &SEC_WEBSOCKET_KEY).is_some_and(is_key) {
         return Err("a WebSocket handshake has one Sec-WebSocket-Key of 16 bytes in base64");
     }
     Ok(())
 }
 
-/// Has the app agreed to the handshake with `key`?
-pub(super) fn is_agreed(status: StatusCode, headers: &HeaderMap, key: &[u8]) -> bool {
-    let mut accepts = headers.get_all(SEC_WEBSOCKET_ACCEPT).iter();
-    let accept = accepts.next().filter(|_| accepts.next().is_none());
-    status == StatusCode::SWITCHING_PROTOCOLS
-        && is_wanted(headers)
-        && accept.is_some_and(|accept| accept.as_bytes() == accept_of(key).as_bytes())
+/// What a client offers in its handshake, as the app gets to see it.
+#[derive(Debug)]
+pub(super) struct Offer {
+    key: Option<HeaderValue>,
+    protocols: Vec<HeaderValue>,
+    extensions: Vec<HeaderValue>,
+}
+
+impl Offer {
+    pub(super) fn of(headers: &HeaderMap) -> Offer {
+        let all = |name| headers.get_all(name).iter().cloned().collect();
+        Offer {
+            key: headers.get(SEC_WEBSOCKET_KEY).cloned(),
+            protocols: all(SEC_WEBSOCKET_PROTOCOL),
+            extensions: all(SEC_WEBSOCKET_EXTENSIONS),
+        }
+    }
+
+    /// Has the app agreed to it, and to nothing else? Else what is wrong with its answer.
+    pub(super) fn check_answer(&self, status: StatusCode, headers: &HeaderMap) -> Result<(), &'static str> {
+        if status != StatusCode::SWITCHING_PROTOCOLS || !is_wanted(headers) {
+            return Err("it does not switch to the WebSocket protocol");
+        }
+        let accept = single(headers, &SEC_WEBSOCKET_ACCEPT);
+        let proof = self.key.as_ref().map(|key| accept_of(key.as_bytes()));
+        if proof.is_none() || accept != proof.as_ref().map(String::as_bytes) {
+            return Err("its Sec-WebSocket-Accept is not the proof that it has read the key");
+        }
+        let protocol = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().count();
+        let chosen = single(headers, &SEC_WEBSOCKET_PROTOCOL);
+        let offered = |chosen: &[u8]| members(&self.protocols, b',').any(|offered| offered == chosen);
+        if protocol > 1 || chosen.is_some_and(|chosen| !offered(chosen)) {
+            return Err("it chooses a Sec-WebSocket-Protocol that was not offered");
+        }
+        let agreed: Vec<_> = headers.get_all(SEC_WEBSOCKET_EXTENSIONS).iter().cloned().collect();
+        let known = |name: &[u8]| members(&self.extensions, b',').any(|offered| name_of(offered) == name);
+        if members(&agreed, b',').any(|agreed| !known(name_of(agreed))) {
+            return Err("it agrees to a Sec-WebSocket-Extensions that was not offered");
+        }
+        Ok(())
+    }
+}
+
+/// The value of a header that is there exactly once.
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none()).map(HeaderValue::as_bytes)
+}
+
+/// The parts of lists, trimmed; empty ones are skipped. A mark within quotes parts nothing.
+fn members(values: &[HeaderValue], mark: u8) -> impl Iterator<Item = &[u8]> {
+    let parts = values.iter().flat_map(move |value| {
+        let mut quoted = false;
+        value.as_bytes().split(move |byte| {
+            quoted ^= *byte == b'"';
+            !quoted && *byte == mark
+        })
+    });
+    parts.map(<[u8]>::trim_ascii).filter(|part| !part.is_empty())
+}
+
+/// Of an extension, without its parameters.
+fn name_of(extension: &[u8]) -> &[u8] {
+    extension.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii()
 }
 
 /// The proof that whoever answers has read `key` as part of a WebSocket handshake.
@@ -61,7 +114,7 @@ fn is_key(key: &[u8]) -> bool {
     key.len() == 24 && key.ends_with(b"==") && key[..22].iter().all(digit)
 }
 
-fn names(headers: &HeaderMap, header: &hyper::header::HeaderName, token: &str) -> bool {
+fn names(headers: &HeaderMap, header: &HeaderName, token: &str) -> bool {
     tokens(headers, header).any(|found| found.eq_ignore_ascii_case(token))
 }
 
@@ -111,14 +164,74 @@ mod tests {
         assert!(!is_wanted(&plain));
     }
 
+    fn answer(lines: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(SEC_WEBSOCKET_ACCEPT, HeaderValue::from_str(&accept_of(KEY.as_bytes())).unwrap());
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        headers
+    }
+
     #[test]
     fn only_the_hash_of_this_clients_key_is_an_agreement() {
-        let mut headers = handshake();
-        headers.insert(SEC_WEBSOCKET_ACCEPT, HeaderValue::from_str(&accept_of(KEY.as_bytes())).unwrap());
-        assert!(is_agreed(StatusCode::SWITCHING_PROTOCOLS, &headers, KEY.as_bytes()));
-        assert!(!is_agreed(StatusCode::OK, &headers, KEY.as_bytes()));
-        assert!(!is_agreed(StatusCode::SWITCHING_PROTOCOLS, &headers, b"x3JJHMbDL1EzLkh9GBhXDw=="));
-        headers.remove(UPGRADE);
-        assert!(!is_agreed(StatusCode::SWITCHING_PROTOCOLS, &headers, KEY.as_bytes()));
+        let offer = Offer::of(&handshake());
+        assert_eq!(offer.check_answer(StatusCode::SWITCHING_PROTOCOLS, &answer(&[])), Ok(()));
+        assert!(offer.check_answer(StatusCode::OK, &answer(&[])).is_err());
+        let mut other = handshake();
+        other.insert(SEC_WEBSOCKET_KEY, HeaderValue::from_static("x3JJHMbDL1EzLkh9GBhXDw=="));
+        assert!(Offer::of(&other).check_answer(StatusCode::SWITCHING_PROTOCOLS, &answer(&[])).is_err());
+        for name in [UPGRADE, CONNECTION, SEC_WEBSOCKET_ACCEPT] {
+            let mut headers = answer(&[]);
+            headers.remove(&name);
+            assert!(offer.check_answer(StatusCode::SWITCHING_PROTOCOLS, &headers).is_err(), "without {name}");
+        }
+        let twice = answer(&[("sec-websocket-accept", &accept_of(KEY.as_bytes()))]);
+        assert!(offer.check_answer(StatusCode::SWITCHING_PROTOCOLS, &twice).is_err());
+    }
+
+    #[test]
+    fn what_an_app_chooses_was_offered() {
+        const PROTOCOL: &str = "sec-websocket-protocol";
+        const EXTENSIONS: &str = "sec-websocket-extensions";
+        let mut offered = handshake();
+        for (name, value) in [
+            (PROTOCOL, "chat, v1.kernel.websocket.jupyter.org"),
+            (PROTOCOL, "superchat"),
+            (EXTENSIONS, "permessage-deflate; client_max_window_bits, x-one; a=\"b, x-quoted\""),
+            (EXTENSIONS, "x-two"),
+        ] {
+            offered.append(name, HeaderValue::from_static(value));
+        }
+        let offer = Offer::of(&offered);
+        let check = |lines: &[(&'static str, &str)]| {
+            offer.check_answer(StatusCode::SWITCHING_PROTOCOLS, &answer(lines)).is_ok()
+        };
+        for good in [
+            &[(PROTOCOL, "chat")][..],
+            &[(PROTOCOL, "v1.kernel.websocket.jupyter.org"), (EXTENSIONS, "permessage-deflate")],
+            &[(PROTOCOL, "superchat"), (EXTENSIONS, "x-two; c, x-one")],
+            &[(EXTENSIONS, "permessage-deflate; server_max_window_bits=10"), (EXTENSIONS, "x-two")],
+        ] {
+            assert!(check(good), "{good:?}");
+        }
+        for bad in [
+            &[(PROTOCOL, "Chat")][..],
+            &[(PROTOCOL, "chat, superchat")],
+            &[(PROTOCOL, "chat"), (PROTOCOL, "superchat")],
+            &[(PROTOCOL, "")],
+            &[(PROTOCOL, "other")],
+            &[(EXTENSIONS, "x-quoted")],
+            &[(EXTENSIONS, "x-three")],
+            &[(EXTENSIONS, "permessage-deflate, x-three; a")],
+        ] {
+            assert!(!check(bad), "{bad:?}");
+        }
+        let nothing = Offer::of(&handshake());
+        for line in [(PROTOCOL, "chat"), (EXTENSIONS, "permessage-deflate")] {
+            assert!(nothing.check_answer(StatusCode::SWITCHING_PROTOCOLS, &answer(&[line])).is_err(), "{line:?}");
+        }
     }
 }

@@ -5,8 +5,8 @@ use crate::duration::text as duration_text;
 use crate::form;
 use crate::mistake::quoted;
 use crate::space::{
-    Action, AgentPolicy, AppKind, Blocks, FrontDoor, Idle, Moment, Restart, SignIn, Space, SpaceInfo, Step, StepKind,
-    Stop, Sudo, User,
+    AccessLog, Action, AgentPolicy, AppKind, Blocks, FrontDoor, Idle, Moment, Restart, SignIn, Space, SpaceInfo, Step,
+    StepKind, Stop, Sudo, Tls, User,
 };
 use crate::tree::{Meaning, Node, Value};
 use crate::vocabulary as words;
@@ -229,6 +229,9 @@ impl Decoder<'_> {
         let sign_in = fields.get("sign_in").and_then(|at| self.sign_in(&at)).unwrap_or(usual.sign_in);
         let hosts = fields.get("hosts").and_then(|at| self.texts(&at, form::host)).unwrap_or_default();
         let origins = fields.get("origins").and_then(|at| self.texts(&at, form::origin)).unwrap_or_default();
+        let tls = fields.get("tls").and_then(|at| self.tls(at));
+        let logs = [("off", AccessLog::Off), ("file", AccessLog::File), ("stdout", AccessLog::Stdout)];
+        let access_log = fields.get("access_log").and_then(|at| self.choice(&at, &logs, &[])).unwrap_or_default();
         if let (SignIn::Open, Some(address)) = (sign_in, listen)
             && !address.ip().to_canonical().is_loopback()
         {
@@ -237,7 +240,20 @@ impl Decoder<'_> {
             self.fail_at(fields.key_place("sign_in"), &fields.at.join("sign_in"), what, remedy);
         }
         let listen = listen.unwrap_or(usual.listen);
-        Some(FrontDoor { listen, base_path: base_path.unwrap_or(usual.base_path), sign_in, hosts, origins })
+        let base_path = base_path.unwrap_or(usual.base_path);
+        Some(FrontDoor { listen, base_path, sign_in, hosts, origins, tls, access_log })
+    }
+
+    /// Both or none: a door that was to be encrypted must not open without.
+    fn tls(&mut self, at: At<'_>) -> Option<Tls> {
+        let fields = self.fields(at, &[&words::TLS])?;
+        let mut path = |key, remedy| {
+            let at = self.required(&fields, key, remedy)?;
+            self.formed(&at, form::line).map(PathBuf::from)
+        };
+        let cert = path("cert", "write the file of the certificate: cert: /etc/ssl/space.pem");
+        let key = path("key", "write the file of its private key: key: /etc/ssl/private/space.key");
+        Some(Tls { cert: cert?, key: key? })
     }
 
     fn listen(&mut self, at: &At<'_>) -> Option<SocketAddr> {
@@ -307,6 +323,8 @@ impl FrontDoor {
             sign_in: SignIn::Token,
             hosts: Vec::new(),
             origins: Vec::new(),
+            tls: None,
+            access_log: AccessLog::Off,
         }
     }
 }

@@ -28,7 +28,7 @@ thread_local! {
     static WALL: Cell<u64> = const { Cell::new(1_795_168_800_000) };
 }
 
-fn now() -> Now {
+pub(super) fn now() -> Now {
     Now { monotonic: Monotonic(0), wall: Timestamp(WALL.get()), boot_id: 0 }
 }
 

@@ -1,6 +1,9 @@
 //! WebSockets: the handshake on both sides, the bytes after it.
 
-use super::ground::{Answer, Client, Space, header};
+use super::ground::{Answer, Client, Space, header, now, pass};
+use crate::model::route::{Door, RouteState};
+use crate::model::traffic::{Close, Pattern, Rules, Side, Socket, Speech};
+use crate::proxy::session;
 use crate::proxy::websocket::accept_of;
 use space_lifecycle::SignIn;
 use std::time::Duration;
@@ -164,7 +167,14 @@ async fn a_websocket_without_origin_session_or_proper_handshake_never_reaches_th
 async fn an_answer_that_is_no_agreement_opens_nothing() {
     let space = Space::open();
     let listener = space.listen();
+    let agreed = agreement(KEY);
+    let with = |line: &str| agreed.replacen("\r\n\r\n", &format!("\r\n{line}\r\n\r\n"), 1);
+    let protocol = "Sec-WebSocket-Protocol: v1.kernel.websocket.jupyter.org";
     for (said, status) in [
+        (agreed.replace(protocol, "Sec-WebSocket-Protocol: other"), 502),
+        (with(protocol), 502),
+        (with("Sec-WebSocket-Extensions: permessage-bzip2"), 502),
+        (with(&format!("Sec-WebSocket-Accept: {}", accept_of(KEY.as_bytes()))), 502),
         (agreement("x3JJHMbDL1EzLkh9GBhXDw=="), 502),
         ("HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n".to_owned(), 502),
         ("HTTP/1.1 101 Switching Protocols\r\n\r\n".to_owned(), 502),
@@ -172,7 +182,7 @@ async fn an_answer_that_is_no_agreement_opens_nothing() {
         ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno".to_owned(), 200),
     ] {
         let mut client = space.connect().await;
-        // The pipelined request must be read as a request, not as the tunnel's bytes.
+        // What was meant for a WebSocket is neither the tunnel's bytes nor a request.
         let next = space.request("GET /_space/livez HTTP/1.1\r\nConnection: close");
         client.send(&(handshake(&space, &(space.origin() + "\r\n")) + &next)).await;
         let mut app = accept(&listener).await;
@@ -181,8 +191,7 @@ async fn an_answer_that_is_no_agreement_opens_nothing() {
         let answer = client.answer().await;
         assert_eq!(answer.status, status, "{said}");
         assert_eq!(app.drained().await, "", "nothing more reaches the app: {said}");
-        let rest = client.drained().await;
-        assert!(rest.is_empty() || rest.ends_with("ok"), "{rest}");
+        assert_eq!(client.drained().await, "", "nothing more is answered: {said}");
     }
 }
 
@@ -203,7 +212,7 @@ async fn tunnels_end_with_a_close_frame_when_the_door_closes() {
     let space = Space::open();
     let (mut client, mut app) = tunnel(&space).await;
     space.switch.stop();
-    assert_eq!((client.drained_bytes().await, app.drained().await), (GOING_AWAY.to_vec(), String::new()));
+    assert_eq!((client.drained_bytes().await, app.drained_bytes().await), (close(1001), close_masked(1001)));
 }
 
 #[tokio::test]
@@ -212,7 +221,7 @@ async fn an_app_that_is_gone_without_a_word_has_its_last_one_said_for_it() {
     let (mut client, mut app) = tunnel(&space).await;
     app.send("\u{1}\u{2}hi").await;
     drop(app);
-    assert_eq!(client.drained_bytes().await, [&[1, 2, b'h', b'i'], &GOING_AWAY[..]].concat());
+    assert_eq!(client.drained_bytes().await, [&[1, 2, b'h', b'i'], &close(1001)[..]].concat());
 }
 
 #[tokio::test]
@@ -224,4 +233,232 @@ async fn nothing_is_put_into_the_middle_of_a_frame() {
     assert_eq!(client.drained_bytes().await, [1, 5, b'h', b'e', b'l']);
 }
 
-const GOING_AWAY: [u8; 4] = [0x88, 2, 0x03, 0xe9];
+fn close(code: u16) -> Vec<u8> {
+    [&[0x88, 2][..], &code.to_be_bytes()].concat()
+}
+
+fn close_masked(code: u16) -> Vec<u8> {
+    [&[0x88, 0x82, 0, 0, 0, 0][..], &code.to_be_bytes()].concat()
+}
+
+/// A short frame, masked with zeros where `masked`.
+fn frame(first: u8, masked: bool, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).unwrap();
+    let (head, mask) = if masked { ([first, 0x80 | length], &[0; 4][..]) } else { ([first, length], &[][..]) };
+    [&head, mask, payload].concat()
+}
+
+/// The pulse beats this often, at once. (A clock that stands still would go on by itself while a test waits for bytes.)
+async fn beats(count: usize) {
+    tokio::time::pause();
+    for _ in 0..count {
+        tokio::time::advance(Duration::from_millis(10_001)).await;
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+    }
+    tokio::time::resume();
+}
+
+async fn bytes<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(side: &mut Client<S>, count: usize) -> Vec<u8> {
+    while side.read.len() < count && side.more().await {}
+    let count = count.min(side.read.len());
+    side.read.drain(..count).collect()
+}
+
+fn ends(space: &Space) -> Vec<(Side, &'static str, u64)> {
+    space.door.borrow().routes[0].traffic.sample().ends.counts().collect()
+}
+
+/// Waits for what a task of the door does once a connection is gone.
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    for _ in 0..1000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("{what} did not come");
+}
+
+#[tokio::test]
+async fn a_silent_client_is_asked_and_only_its_answer_to_us_stays_here() {
+    let space = Space::open();
+    let (mut client, mut app) = tunnel(&space).await;
+    beats(3).await;
+    let ping = bytes(&mut client, 14).await;
+    assert_eq!(ping[..2], [0x89, 12]);
+    let sign = &ping[2..];
+    let own = frame(0x8a, true, sign);
+    let (word, theirs) = (frame(0x81, true, b"word"), frame(0x8a, true, b"app's own"));
+    client.stream.write_all(&[&word[..], &own, &theirs, &own[..9]].concat()).await.unwrap();
+    assert_eq!(bytes(&mut app, word.len() + theirs.len()).await, [word.clone(), theirs].concat());
+    client.stream.write_all(&[&own[9..], &word].concat()).await.unwrap();
+    assert_eq!(bytes(&mut app, word.len()).await, word);
+    // A client that speaks is not asked.
+    for _ in 0..5 {
+        beats(2).await;
+        client.stream.write_all(&word).await.unwrap();
+        assert_eq!(bytes(&mut app, word.len()).await, word);
+    }
+    beats(2).await;
+    app.stream.write_all(&frame(0x81, false, b"end")).await.unwrap();
+    assert_eq!(bytes(&mut client, 5).await, frame(0x81, false, b"end"));
+}
+
+#[tokio::test]
+async fn a_ping_waits_for_the_end_of_a_frame() {
+    let space = Space::open();
+    let (mut client, mut app) = tunnel(&space).await;
+    app.stream.write_all(&[0x82, 10, 1, 2, 3]).await.unwrap();
+    assert_eq!(bytes(&mut client, 5).await, [0x82, 10, 1, 2, 3]);
+    beats(3).await;
+    assert_eq!(client.read, b"");
+    app.stream.write_all(&[4, 5, 6, 7, 8, 9, 10, 0x01, 3, b'a']).await.unwrap();
+    let got = bytes(&mut client, 7 + 14 + 3).await;
+    assert_eq!(
+        (&got[..7], &got[7..9], &got[21..]),
+        (&[4, 5, 6, 7, 8, 9, 10][..], &[0x89, 12][..], &[0x01, 3, b'a'][..])
+    );
+    app.stream.write_all(b"bc").await.unwrap();
+    assert_eq!(bytes(&mut client, 2).await, b"bc");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_answer_is_gone() {
+    let space = Space::open();
+    let (mut client, mut app) = tunnel(&space).await;
+    beats(11).await;
+    assert_eq!((client.read.len(), space.door.borrow().routes[0].traffic.sample().tunnels), (0, 1));
+    beats(1).await;
+    assert_eq!(client.drained_bytes().await.len(), 3 * 14);
+    assert_eq!(app.drained().await, "");
+    assert_eq!(ends(&space), [(Side::Client, "1006", 1)]);
+}
+
+#[tokio::test]
+async fn nobody_is_asked_where_frames_can_not_be_followed() {
+    for (client_says, app_says) in [(&b"\xf3 no frame"[..], &b""[..]), (b"", b"\x83\x01a"), (b"\x88\x80\0\0\0\0", b"")]
+    {
+        let space = Space::open();
+        let (mut client, mut app) = tunnel(&space).await;
+        client.stream.write_all(client_says).await.unwrap();
+        app.stream.write_all(app_says).await.unwrap();
+        assert_eq!(bytes(&mut app, client_says.len()).await, client_says);
+        assert_eq!(bytes(&mut client, app_says.len()).await, app_says);
+        beats(9).await;
+        app.stream.write_all(b"?").await.unwrap();
+        assert_eq!(bytes(&mut client, 1).await, b"?");
+    }
+}
+
+#[tokio::test]
+async fn one_side_that_never_ends_does_not_keep_the_other() {
+    let space = Space::open();
+    let (mut client, mut app) = tunnel(&space).await;
+    app.stream.write_all(&close(1000)).await.unwrap();
+    app.stream.shutdown().await.unwrap();
+    assert_eq!(client.drained_bytes().await, close(1000));
+    beats(15).await;
+    assert_eq!(app.drained().await, "");
+    assert_eq!(ends(&space), [(Side::App, "1000", 1)]);
+}
+
+#[tokio::test]
+async fn an_open_websocket_ends_with_the_session() {
+    let space = Space::with(SignIn::Token);
+    let listener = space.listen();
+    let cookie = session::sign_in(&space.keys, &space.door.borrow(), now().wall);
+    let cookie = cookie.split(';').next().unwrap();
+    let mut client = space.connect().await;
+    client.send(&handshake(&space, &format!("{}\r\nCookie: {cookie}\r\n", space.origin()))).await;
+    let mut app = accept(&listener).await;
+    app.head().await.unwrap();
+    app.send(&agreement(KEY)).await;
+    assert_eq!(client.answer().await.status, 101);
+    pass(Duration::from_secs(12 * 3600 - 1));
+    beats(2).await;
+    client.stream.write_all(&frame(0x81, true, b"still")).await.unwrap();
+    assert_eq!(bytes(&mut app, 11).await, frame(0x81, true, b"still"));
+    pass(Duration::from_secs(1));
+    beats(1).await;
+    assert_eq!((client.drained_bytes().await, app.drained_bytes().await), (close(1008), close_masked(1008)));
+    until("the end", || ends(&space) == [(Side::Agent, "1008", 1)]).await;
+}
+
+#[tokio::test]
+async fn an_open_websocket_ends_with_the_apps_place_at_the_door() {
+    for change in [
+        (|door: &mut Door| door.routes[0].state = RouteState::Gone) as fn(&mut Door),
+        |door| door.routes[0].uid += 1,
+        |door| door.routes.clear(),
+    ] {
+        let space = Space::open();
+        let (mut client, mut app) = tunnel(&space).await;
+        space.change(|door| door.routes[0].label = "another label".to_owned());
+        app.send("\u{1}\u{2}hi").await;
+        assert_eq!(client.exactly(4).await, "\u{1}\u{2}hi");
+        space.change(change);
+        assert_eq!((client.drained_bytes().await, app.drained_bytes().await), (close(1001), close_masked(1001)));
+    }
+}
+
+#[tokio::test]
+async fn the_first_close_says_who_ended_a_websocket() {
+    let space = Space::open();
+    for (by_client, code, label) in [(true, 1000, "1000"), (false, 1011, "1011"), (true, 4001, "3000-4999")] {
+        let (mut client, mut app) = tunnel(&space).await;
+        let (first, answer) = (close_masked(code), close(code));
+        if by_client {
+            client.stream.write_all(&first).await.unwrap();
+            assert_eq!(bytes(&mut app, first.len()).await, first);
+        }
+        app.stream.write_all(&answer).await.unwrap();
+        assert_eq!(bytes(&mut client, answer.len()).await, answer);
+        drop(app);
+        drop(client);
+        let side = if by_client { Side::Client } else { Side::App };
+        until(label, || ends(&space).contains(&(side, label, 1))).await;
+    }
+    let (client, mut app) = tunnel(&space).await;
+    drop(client);
+    assert_eq!(app.drained().await, "");
+    drop(app);
+    until("its end", || ends(&space).contains(&(Side::Client, "1006", 1))).await;
+    let sample = space.door.borrow().routes[0].traffic.sample();
+    let last = Some((Close { by: Side::Client, code: 1006 }, now().wall));
+    assert_eq!((sample.tunnels, sample.tunnels_ever, sample.ends.last), (0, 4, last));
+}
+
+#[tokio::test]
+async fn messages_are_counted_by_what_they_say_and_then_nobody_may_compress() {
+    const RULES: Rules = Rules {
+        requests: &[],
+        sockets: &[
+            Socket { path: Pattern("api/kernels/*/channels"), speech: Speech::JupyterKernel },
+            Socket { path: Pattern("any"), speech: Speech::Any },
+        ],
+    };
+    for (path, extensions, work, quiet) in [
+        ("api/kernels/1/channels", None, 1, 1),
+        ("any", Some("permessage-deflate"), 2, 0),
+        ("other", Some("permessage-deflate"), 0, 2),
+    ] {
+        let space = Space::open();
+        space.change(|door| door.routes[0].rules = &RULES);
+        let listener = space.listen();
+        let mut client = space.connect().await;
+        let head = handshake(&space, &(space.origin() + "\r\n")).replace("api/kernels/1/channels", path);
+        client.send(&head).await;
+        // One message is there before the app has agreed.
+        client.stream.write_all(&frame(0x81, true, br#"{"msg_type":"execute_request"}"#)).await.unwrap();
+        let mut app = accept(&listener).await;
+        assert_eq!(header(&app.head().await.unwrap(), "sec-websocket-extensions"), extensions, "{path}");
+        app.send(&agreement(KEY)).await;
+        assert_eq!(client.answer().await.status, 101);
+        client.stream.write_all(&frame(0x82, true, br#"{"msg_type":"kernel_info_request"}"#)).await.unwrap();
+        bytes(&mut app, 36 + 40).await;
+        let sample = space.door.borrow().routes[0].traffic.sample();
+        assert_eq!((sample.messages_work, sample.messages_quiet), (work, quiet), "{path}");
+    }
+}
