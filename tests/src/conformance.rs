@@ -263,15 +263,13 @@ fn may_begin(item: &Item, seen: &Seen) -> bool {
 
 /// What no app may ever see.
 pub fn clean(seen: &Seen) -> Result<(), String> {
-    const NEVER: [&str; 13] = [
+    const NEVER: [&str; 11] = [
         "authorization",
         "expect",
         "http2-settings",
         "keep-alive",
         "proxy-authorization",
         "proxy-connection",
-        "te",
-        "trailer",
         "x-hop",
         "x-smuggled",
         "x-space-viewer",

@@ -12,6 +12,7 @@ mod conformance;
 mod containers;
 mod control;
 mod crash;
+mod credentials;
 mod documents;
 mod ending;
 mod front_door;
