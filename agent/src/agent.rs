@@ -5,6 +5,7 @@
 //! are carried out, so that an agent that is killed at any moment is followed by one that resumes: it finds in init's
 //! hands whatever it had started, and asks again for what init does not know.
 
+mod access;
 mod beginning;
 mod document;
 mod doors;

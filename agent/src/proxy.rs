@@ -8,10 +8,13 @@
 //! [`forward`] -> [`upstream`] or [`tunnel`]. What decides is pure and tested by tables: [`admit`], [`route`],
 //! [`headers`], [`websocket`].
 
+mod access_log;
 mod admit;
 mod answer;
+mod body;
 mod client;
 mod events;
+mod fault;
 mod flow;
 mod forward;
 mod frames;
@@ -25,20 +28,25 @@ pub mod link;
 mod observer;
 mod own;
 mod page;
+mod pool;
 mod ports;
 mod pulse;
 mod route;
 mod serve;
 mod session;
 mod speech;
+mod stream;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod tunnel;
 mod upstream;
 mod watched;
 mod websocket;
 
+pub use access_log::AccessLog;
 pub use keys::Keys;
+pub use tls::Pair;
 
 use crate::model::log::LogLine;
 use crate::model::now::{Now, Timestamp};
@@ -51,6 +59,7 @@ use events::{Ring, Tail};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use pool::Pool;
 use pulse::Pulse;
 use serve::{Front, Visit};
 use std::convert::Infallible;
@@ -60,13 +69,13 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tls::Tls;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 use tunnel::Agreed;
-use upstream::Pool;
 use watched::{Busy, Watched};
 
 /// Open connections at most, however many descriptors there may be; further ones wait in the listener's backlog.
@@ -91,6 +100,9 @@ pub struct Config {
     /// New at each boot of the space; the same after a restart of the agent.
     pub keys: Keys,
     pub now: fn() -> Now,
+    /// `None`: the door speaks plain HTTP.
+    pub tls: Option<Pair>,
+    pub access: Option<AccessLog>,
 }
 
 /// What the front door asks of the hall.
@@ -104,6 +116,8 @@ pub enum Request {
     Start { reply: oneshot::Sender<Result<(), String>> },
     /// A command for the console of recovery mode. Refused with a sentence.
     Rescue { command: String, reply: oneshot::Sender<Result<(), String>> },
+    /// Something that belongs into the space's events.
+    Note { text: String, failure: bool },
 }
 
 #[derive(Debug)]
@@ -119,6 +133,12 @@ pub async fn run(config: Config, requests: mpsc::Sender<Request>, mut stop: Stop
     let at = listener.local_addr().map_err(Error::Listener)?;
     let (recent, mut viewers) = mpsc::channel(16);
     let (mut lines, mut ring, mut door) = (config.lines.subscribe(), Ring::new(), config.door.clone());
+    let (mut keepers, mut tls) = (JoinSet::new(), None);
+    if let Some(pair) = config.tls {
+        let (begun, keep) = Tls::begin(pair, requests.clone(), stop.clone()).await;
+        keepers.spawn(keep);
+        tls = Some(begun);
+    }
     let front = Arc::new(Front {
         door: config.door,
         status: config.status,
@@ -130,6 +150,8 @@ pub async fn run(config: Config, requests: mpsc::Sender<Request>, mut stop: Stop
         pulse: Arc::new(Pulse::new(config.now)),
         loopback: at.ip().is_loopback(),
         own_ports: vec![at.port()],
+        tls,
+        access: config.access,
         stop: stop.clone(),
     });
     let mut beats = pin!(front.pulse.beats());
@@ -166,6 +188,7 @@ pub async fn run(config: Config, requests: mpsc::Sender<Request>, mut stop: Stop
     drop(listener);
     front.pulse.end();
     drain(open).await;
+    keepers.shutdown().await;
     Ok(())
 }
 
@@ -195,8 +218,15 @@ async fn drain(mut open: JoinSet<()>) {
 
 /// One client, from its first request to its last or to the end of its WebSocket.
 async fn connection(front: Arc<Front>, stream: TcpStream, peer: SocketAddr) {
+    let client = match front.tls.clone() {
+        None => Client::Plain(stream),
+        Some(tls) => match Box::pin(tls.accept(stream)).await {
+            Some(client) => client,
+            None => return,
+        },
+    };
     // Boxed, so that a WebSocket that lives for days doesn't keep the room that HTTP needed.
-    let agreed = Box::pin(requests(front, Client::Plain(stream), peer)).await;
+    let agreed = Box::pin(requests(front, client, peer)).await;
     if let Some(agreed) = agreed {
         agreed.join().await;
     }

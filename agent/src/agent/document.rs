@@ -96,6 +96,9 @@ pub(super) fn read(args: &RunArgs, fallback: bool) -> Result<Document, Refusal> 
         let command = args.command.iter().map(|part| part.to_string_lossy().into_owned()).collect();
         document.spec = space_lifecycle::command_space(command, document.spec);
     }
+    if let Some(tls) = &mut document.spec.front_door.tls {
+        (tls.cert, tls.key) = (document.folder.join(&tls.cert), document.folder.join(&tls.key));
+    }
     Ok(document)
 }
 

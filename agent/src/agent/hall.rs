@@ -540,6 +540,7 @@ pub(super) fn door(space: &Space, workshop: &Workshop) -> Door {
         space_id: space.facts.id.clone(),
         space: space.facts.name.clone(),
         base_path: front.base_path.clone(),
+        tls: front.tls.is_some(),
         sign_in: front.sign_in,
         hosts: lower(&front.hosts),
         origins: lower(&front.origins),

@@ -2,6 +2,7 @@
 //!
 //! Everything that can be refused is refused here, before anything has happened in the home.
 
+use super::access;
 use super::beginning::{LastRun, Surroundings, beginning, surroundings};
 use super::document::{self, Document};
 use super::doors::{self, Doors};
@@ -78,6 +79,10 @@ impl Plan {
         let restart = &spec.agent.restart;
         process::set_policy(&attached.socket, restart.max, restart.within)
             .map_err(|error| refusal(CRASHED, format!("init does not listen: {error}")))?;
+        if let Some(pair) = access::pair(&spec, &self.account) {
+            let refused = |error| refusal(INVALID, format!("cannot open the front door with TLS: {error}"));
+            pair.read().map_err(refused)?;
+        }
         let front = doors::open_front_door(spec.front_door.listen, attached).map_err(|refused| {
             // Why the door is where it is can be the document's fault.
             let trouble = self.document.trouble.iter().map(|trouble| format!("\n\n{}", trouble.told()));

@@ -68,6 +68,10 @@ fn read_for_start(args: &RunArgs, place: &Place, old: &Spec) -> Result<Box<Start
     if wanted.ip() != old.front_door.listen.ip() || ![0, old.front_door.listen.port()].contains(&wanted.port()) {
         return Err(elsewhere("address for the front door"));
     }
+    let (tls, log) = (&spec.front_door.tls, spec.front_door.access_log);
+    if (tls, log) != (&old.front_door.tls, old.front_door.access_log) {
+        return Err(elsewhere("certificate or access log for the front door"));
+    }
     prepare::usable_home(&home, &place.account)?;
     spec.front_door.listen = old.front_door.listen;
     spec.user = old.user.clone();
@@ -91,12 +95,15 @@ pub(super) fn apply(spec: &mut Spec, new: Spec) -> Vec<String> {
     take(spec.front_door.origins != new.front_door.origins, "front_door.origins");
     take(spec.agent != new.agent, "agent");
     (spec.idle, spec.stop, spec.agent) = (new.idle, new.stop, new.agent);
-    (spec.front_door.hosts, spec.front_door.origins) = (new.front_door.hosts, new.front_door.origins);
+    spec.front_door.hosts.clone_from(&new.front_door.hosts);
+    spec.front_door.origins.clone_from(&new.front_door.origins);
     // Port 0 has become a port since.
     let listen = new.front_door.listen;
     let moved = listen != spec.front_door.listen && (listen.port() != 0 || listen.ip() != spec.front_door.listen.ip());
     let door = &spec.front_door;
-    let door_changed = moved || (&door.base_path, door.sign_in) != (&new.front_door.base_path, new.front_door.sign_in);
+    let fixed =
+        |door: &space_lifecycle::FrontDoor| (door.base_path.clone(), door.sign_in, door.tls.clone(), door.access_log);
+    let door_changed = moved || fixed(door) != fixed(&new.front_door);
     for (changed, what) in [
         (spec.info != new.info, "space"),
         (spec.user != new.user, "user"),

@@ -168,6 +168,7 @@ impl Hall {
                 let _ = reply.send(taken.map(drop));
             }
             proxy::Request::Start { reply } => self.start_wished("the space's page".into(), reply),
+            proxy::Request::Note { text, failure } => self.happen(Event::Noted { text, failure })?,
             proxy::Request::Rescue { command, reply } => {
                 let recovers = self.space.mode() == Some(Mode::Recovery);
                 if recovers {

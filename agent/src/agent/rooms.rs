@@ -5,8 +5,8 @@ use super::effects::Workshop;
 use super::hall::{End, Hall, Inbox, Outbox, door};
 use super::snapshot::Snapshot;
 use super::{BOOT_FAILED, CRASHED, Refusal, refusal};
-use super::{last_word, place, record};
-use crate::cli::RunArgs;
+use super::{access, last_word, record};
+use crate::cli::{LogFormat, RunArgs};
 use crate::model::log::LogLine;
 use crate::model::news::without_output;
 use crate::model::secrets::Secrets;
@@ -130,7 +130,21 @@ async fn live(
     let known: Option<Vec<String>> = resumed.then(|| attached.children.iter().map(|child| child.id.clone()).collect());
 
     let mut rooms = Rooms::new(broken_sender);
-    rooms.open_front_door(front_door(doors.front, &place, door_receiver, &status_receiver, &lines), proxy_sender)?;
+    let access = access::log(&space.spec, &logs, args.log == LogFormat::Json)?;
+    let (access, writes) = access.unzip();
+    rooms.access_log = writes;
+    let tls = access::pair(&space.spec, &place.account);
+    let front_door = proxy::Config {
+        listener: doors.front,
+        door: door_receiver,
+        status: status_receiver.clone(),
+        lines: lines.clone(),
+        keys: place.key.into(),
+        now: clock::now,
+        tls,
+        access,
+    };
+    rooms.open_front_door(front_door, proxy_sender)?;
     let process = process::Config {
         link: Link::new(attached.socket)?,
         init_pid: attached.init_pid,
@@ -247,34 +261,19 @@ fn say(text: &str) {
     let _ = writeln!(io::stdout(), "{text}");
 }
 
-fn front_door(
-    listener: std::net::TcpListener,
-    place: &place::Place,
-    door: watch::Receiver<Arc<crate::model::route::Door>>,
-    status: &watch::Receiver<Arc<Status>>,
-    lines: &broadcast::Sender<Arc<LogLine>>,
-) -> proxy::Config {
-    proxy::Config {
-        listener,
-        door,
-        status: status.clone(),
-        lines: lines.clone(),
-        keys: place.key.into(),
-        now: clock::now,
-    }
-}
-
 /// The open rooms, each with its own switch, in the order in which they were opened.
 struct Rooms {
     tasks: JoinSet<()>,
     switches: Vec<StopSwitch>,
     front_door: Option<JoinHandle<()>>,
+    /// Ends after the front door.
+    access_log: Option<JoinHandle<()>>,
     broken: mpsc::Sender<String>,
 }
 
 impl Rooms {
     fn new(broken: mpsc::Sender<String>) -> Rooms {
-        Rooms { tasks: JoinSet::new(), switches: Vec::new(), front_door: None, broken }
+        Rooms { tasks: JoinSet::new(), switches: Vec::new(), front_door: None, access_log: None, broken }
     }
 
     fn open<R, E>(&mut self, name: &'static str, room: impl FnOnce(Stop) -> R)
@@ -319,10 +318,10 @@ impl Rooms {
         if tokio::time::timeout(time, all).await.is_err() {
             tracing::warn!("a room did not end in time");
         }
-        if let Some(thread) = self.front_door.take() {
+        for thread in [self.front_door.take(), self.access_log.take()].into_iter().flatten() {
             let joined = tokio::task::spawn_blocking(move || thread.join());
             if tokio::time::timeout(time, joined).await.is_err() {
-                tracing::warn!("the front door did not close in time");
+                tracing::warn!("the front door, or its log, did not close in time");
             }
         }
     }

@@ -182,6 +182,8 @@ pub(crate) fn status() -> Status {
         user: "alice".to_owned(),
         home: "/home/alice".to_owned(),
         listen: ([127, 0, 0, 1], 8888).into(),
+
+        tls: false,
         path: "/".to_owned(),
         agent: AgentStatus { version: "0".to_owned(), pid: 2, init_pid: 1, starts: 1 },
     }

@@ -16,6 +16,8 @@ pub struct Door {
     pub space: String,
     /// Begins and ends with `/`.
     pub base_path: String,
+    /// TLS ends at this door, so the scheme of its origin is known.
+    pub tls: bool,
     pub sign_in: SignIn,
     /// Further acceptable values of Host (lower case), beside the loopback names.
     pub hosts: Vec<String>,

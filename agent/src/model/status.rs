@@ -55,6 +55,9 @@ pub struct Status {
     /// Where the front door listens: `127.0.0.1:8888`.
     #[schema(value_type = String)]
     pub listen: SocketAddr,
+    /// It speaks https.
+    #[serde(default)]
+    pub tls: bool,
     /// Where a browser goes first: `/jupyterlab/default/`.
     pub path: String,
     pub agent: AgentStatus,
@@ -242,7 +245,7 @@ pub struct AgentStatus {
 impl Status {
     /// Where a browser on this machine goes: `http://127.0.0.1:8888/jupyterlab/default/`.
     pub fn url(&self) -> String {
-        url(self.listen, &self.path)
+        url(self.listen, self.tls, &self.path)
     }
 
     /// The space can be worked in: it is up, and its first app, if it has one, takes requests.
@@ -274,10 +277,11 @@ impl Status {
 /// `path` at the front door, for a browser on this machine. An address that listens everywhere is no address to go to;
 /// from here, loopback is: the one of IPv4, since `[::]` takes its connections too, and machines without IPv6 have no
 /// `[::1]`.
-pub fn url(listen: SocketAddr, path: &str) -> String {
+pub fn url(listen: SocketAddr, tls: bool, path: &str) -> String {
     let everywhere = listen.ip().to_canonical().is_unspecified();
     let reachable = if everywhere { SocketAddr::from(([127, 0, 0, 1], listen.port())) } else { listen };
-    format!("http://{reachable}{path}")
+    let scheme = if tls { "https" } else { "http" };
+    format!("{scheme}://{reachable}{path}")
 }
 
 #[cfg(test)]
@@ -294,7 +298,7 @@ pub(super) mod tests {
             ("[::1]:8888", "[::1]:8888"),
             ("192.0.2.7:80", "192.0.2.7:80"),
         ] {
-            assert_eq!(url(listen.parse().unwrap(), "/lab/"), format!("http://{host}/lab/"), "{listen}");
+            assert_eq!(url(listen.parse().unwrap(), false, "/lab/"), format!("http://{host}/lab/"), "{listen}");
         }
     }
 
@@ -328,6 +332,7 @@ pub(super) mod tests {
             user: "alice".into(),
             home: "/home/alice".into(),
             listen: SocketAddr::from(([127, 0, 0, 1], 8888)),
+            tls: false,
             path: "/".into(),
             agent,
         }

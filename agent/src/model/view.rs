@@ -35,6 +35,7 @@ impl Space {
             user: self.facts.user.clone(),
             home: self.facts.home.clone(),
             listen: self.facts.listen,
+            tls: self.spec.front_door.tls.is_some(),
             path: self.path().to_owned(),
             agent,
         }
@@ -42,7 +43,7 @@ impl Space {
 
     /// Where a browser on this machine goes first.
     pub fn url(&self) -> String {
-        status::url(self.facts.listen, self.path())
+        status::url(self.facts.listen, self.spec.front_door.tls.is_some(), self.path())
     }
 
     /// The first app's path, or the front door's own.

@@ -1,6 +1,6 @@
 //! Log files of steps and apps: written on a thread of their own, so that a slow disk stops no loop.
 //!
-//! `<folder>/<name>.log` (a name is `steps/…` or `apps/…`), rotated and capped (see [`files`]). A new boot begins a new
+//! `<folder>/<name>.log` (a name is `steps/…`, `apps/…` or `front-door/…`), rotated and capped (see [`files`]). A new boot begins a new
 //! file; what the boot before wrote last is in `<name>.log.old`. What cannot be written is lost, and that is told: at most
 //! once in a [`PAUSE`] for each log, and how much it was when it works again.
 
@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 const LIMITS: Limits = Limits { file: 4 << 20, total: 64 << 20 };
 /// Between two warnings about one log.
 const PAUSE: Duration = Duration::from_secs(60);
-const FOLDERS: [&str; 2] = ["steps", "apps"];
+const FOLDERS: [&str; 3] = ["steps", "apps", "front-door"];
 /// Chunks that may wait for the disk: at most 64 kB each, and a line more.
 const WAITING: usize = 64;
 
@@ -76,6 +76,11 @@ impl Logs {
     pub async fn append(&self, name: &str, bytes: &[u8]) {
         // The thread is gone only if it panicked; then output is lost and nothing else.
         let _ = self.0.send(Chunk { name: name.to_owned(), bytes: bytes.to_owned() }).await;
+    }
+
+    /// As [`Logs::append`], on a thread that may wait.
+    pub fn append_blocking(&self, name: &str, bytes: &[u8]) {
+        let _ = self.0.blocking_send(Chunk { name: name.to_owned(), bytes: bytes.to_owned() });
     }
 }
 

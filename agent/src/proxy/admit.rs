@@ -21,9 +21,15 @@ pub(super) enum Refused {
     HostTwice,
     HostUnreadable(String),
     HostUnknown(String),
-    OriginMissing { host: String },
+    /// `own`: the one that would do.
+    OriginMissing {
+        own: String,
+    },
     OriginTwice,
-    OriginForeign { origin: String, host: String },
+    OriginForeign {
+        origin: String,
+        host: String,
+    },
 }
 
 /// The Host header's value, if a request with it may pass. `loopback`: the door listens on a loopback address.
@@ -51,7 +57,7 @@ pub(super) fn origin<'a>(
     host: &Authority,
     mut values: impl Iterator<Item = &'a [u8]>,
 ) -> Result<(), Refused> {
-    let value = values.next().ok_or_else(|| Refused::OriginMissing { host: host.to_string() })?;
+    let value = values.next().ok_or_else(|| Refused::OriginMissing { own: format!("{}://{host}", scheme(door)) })?;
     if values.next().is_some() {
         return Err(Refused::OriginTwice);
     }
@@ -63,8 +69,14 @@ pub(super) fn origin<'a>(
     }
     let (authority, default_port) = page(written).ok_or_else(foreign)?;
     let port = |authority: &Authority| authority.port.unwrap_or(default_port);
-    // The scheme that the viewer's browser used isn't known here: a proxy before us may have ended TLS.
-    if authority.host == host.host && port(&authority) == port(host) { Ok(()) } else { Err(foreign()) }
+    // Without TLS of our own the scheme that the viewer's browser used isn't known: a proxy before us may have ended it.
+    let fits = !door.tls || default_port == 443;
+    if fits && authority.host == host.host && port(&authority) == port(host) { Ok(()) } else { Err(foreign()) }
+}
+
+/// Of the door's own addresses.
+fn scheme(door: &Door) -> &'static str {
+    if door.tls { "https" } else { "http" }
 }
 
 /// An http or https origin as browsers write it: scheme, host, port, nothing after. With the scheme's own port.
@@ -148,10 +160,10 @@ impl fmt::Display for Refused {
                 "the Host header \"{host}\" is not \"localhost\", \"127.0.0.1\" or \"[::1]\", and this space listens on \
                  a loopback address: use one of these names, or add yours to front_door.hosts"
             ),
-            Refused::OriginMissing { host } => write!(
+            Refused::OriginMissing { own } => write!(
                 f,
                 "the request has no Origin header, which a WebSocket and every request that changes something need: a \
-                 program sends \"Origin: http://{host}\""
+                 program sends \"Origin: {own}\""
             ),
             Refused::OriginTwice => f.write_str("the request has more than one Origin header: send one"),
             Refused::OriginForeign { origin, host } => write!(
@@ -264,6 +276,17 @@ mod tests {
         ] {
             assert_eq!(origin_of(value, host), Ok(()), "{value} at {host}");
         }
+    }
+
+    #[test]
+    fn with_tls_of_our_own_the_scheme_counts() {
+        let door = Door { tls: true, ..door() };
+        let host = authority("localhost:8888").unwrap();
+        let check = |value: &str| origin(&door, &host, [value.as_bytes()].into_iter());
+        assert_eq!(check("https://localhost:8888"), Ok(()));
+        assert!(check("http://localhost:8888").is_err());
+        let missing = origin(&door, &host, [].into_iter()).unwrap_err().to_string();
+        assert!(missing.contains("\"Origin: https://localhost:8888\""), "{missing}");
     }
 
     #[test]

@@ -21,10 +21,6 @@ impl Client {
             Client::Tls(stream) => stream.get_ref().0,
         }
     }
-
-    pub(super) fn is_tls(&self) -> bool {
-        matches!(self, Client::Tls(_))
-    }
 }
 
 impl AsyncRead for Client {

@@ -2,37 +2,52 @@
 //! a time limit but the connect.
 
 use super::answer::{self, Body, BoxError};
-use super::headers;
+use super::body::{AppBody, ToApp};
+use super::fault::{Fault, Side};
+use super::headers::{self, Hop};
 use super::ports;
 use super::route::upstream_target;
 use super::serve::Visit;
 use super::session::Session;
 use super::speech::Reader;
 use super::tunnel::Agreed;
-use super::upstream::{self, AppBody, ToApp};
+use super::upstream;
 use super::websocket::Offer;
 use crate::model::route::{Door, Route, RouteState};
-use http_body_util::{Either, Empty};
+use bytes::Bytes;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, UPGRADE};
+use hyper::header::{CONNECTION, HeaderName, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, UPGRADE};
 use hyper::{Request, Response, StatusCode, Uri, Version};
-use std::net::IpAddr;
-use tracing::debug;
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+const FETCH_USER: HeaderName = HeaderName::from_static("sec-fetch-user");
 
 /// Sends a plain request and streams the answer.
 pub(super) async fn plain(visit: &Visit, route: &Route, request: Request<Incoming>) -> Response<Body> {
-    let request = match outgoing(request, route, visit.peer) {
+    count(route, &request);
+    let request = match outgoing(request, route, &visit.hop) {
         Ok(request) => request,
         Err(error) => return answer::bad(&format!("the path is not one that can be passed on: {error}")),
     };
-    let safe = request.method().is_safe();
-    match visit.front.pool.send(route, request).await {
+    let (is_safe, began) = (request.method().is_safe(), Instant::now());
+    let response = match visit.front.pool.send(route, request).await {
         Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            failed(route, "it switches to a protocol that nobody asked for")
+            no_answer(visit, route, &Fault::Switched, is_safe)
         }
         Ok(response) => incoming(response, route),
-        Err(error) => no_answer(visit, route, &error, safe),
-    }
+        Err(fault) => no_answer(visit, route, &fault, is_safe),
+    };
+    route.traffic.answered(response.status().as_u16(), began.elapsed());
+    response
+}
+
+/// Counts a request by what it says about whether anybody works.
+fn count(route: &Route, request: &Request<Incoming>) {
+    let path = request.uri().path();
+    let rest = path.strip_prefix(&*route.base_path).unwrap_or(path);
+    let navigates = request.headers().get(FETCH_USER).is_some_and(|value| value.as_bytes() == b"?1");
+    route.traffic.request(route.rules.request(request.method().as_str(), rest, navigates));
 }
 
 /// Passes a WebSocket handshake on over a connection of its own. Only if the app agrees to it does the client get its
@@ -46,7 +61,7 @@ pub(super) async fn websocket(
 ) -> Response<Body> {
     let speech = request.uri().path().strip_prefix(&*route.base_path).and_then(|rest| route.rules.socket(rest));
     let client = hyper::upgrade::on(&mut request);
-    let mut request = match outgoing(request, route, visit.peer) {
+    let mut request = match outgoing(request, route, &visit.hop) {
         Ok(request) => request,
         Err(error) => return answer::bad(&format!("the path is not one that can be passed on: {error}")),
     };
@@ -57,24 +72,25 @@ pub(super) async fn websocket(
     }
     let offer = Offer::of(request.headers());
     let asked = async {
-        let mut upstream = upstream::connect(route).await?;
+        let mut upstream = upstream::connect_for_upgrade(route).await?;
         let response = upstream.send(request).await?;
         Ok((upstream, response))
     };
     let (upstream, mut response) = match asked.await {
         Ok(asked) => asked,
-        Err(error) => return no_answer(visit, route, &error, true),
+        Err(fault) => return no_answer(visit, route, &fault, true),
     };
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return incoming(response.map(|body| AppBody::last(body, upstream)), route);
+        let traffic = route.traffic.clone();
+        return incoming(response.map(|body| AppBody::new(body, upstream, None, traffic)), route);
     }
     if let Err(wrong) = offer.check_answer(response.status(), response.headers()) {
-        return failed(route, &format!("its answer to the WebSocket handshake is not valid: {wrong}"));
+        return no_answer(visit, route, &Fault::Handshake(wrong), true);
     }
     let app = hyper::upgrade::on(&mut response);
     let seat = visit.front.pulse.seat(door, route, session.expires);
     visit.agreed(Agreed { client, app, upstream, seat, speech });
-    let mut response = response.map(|_| answer::boxed(Empty::new()));
+    let mut response = response.map(|_| Body::Whole(Bytes::new()));
     headers::to_browser(response.headers_mut(), route);
     ask_for_websocket(response.headers_mut());
     response
@@ -86,7 +102,7 @@ fn ask_for_websocket(headers: &mut hyper::HeaderMap) {
 }
 
 /// The request as the app gets it.
-fn outgoing(request: Request<Incoming>, route: &Route, peer: IpAddr) -> Result<Request<ToApp>, BoxError> {
+fn outgoing(request: Request<Incoming>, route: &Route, hop: &Hop) -> Result<Request<ToApp>, BoxError> {
     let (mut parts, body) = request.into_parts();
     if route.strip_base_path {
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
@@ -94,8 +110,8 @@ fn outgoing(request: Request<Incoming>, route: &Route, peer: IpAddr) -> Result<R
     }
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
-    headers::to_app(&mut parts.headers, route, peer);
-    let body = if body.is_end_stream() { Either::Right(Empty::new()) } else { Either::Left(body) };
+    headers::to_app(&mut parts.headers, route, hop);
+    let body = if body.is_end_stream() { ToApp::Nothing } else { ToApp::Some(body, route.traffic.clone()) };
     Ok(Request::from_parts(parts, body))
 }
 
@@ -105,39 +121,35 @@ fn incoming(response: Response<AppBody>, route: &Route) -> Response<Body> {
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
     headers::to_browser(&mut parts.headers, route);
-    Response::from_parts(parts, answer::boxed(body))
+    Response::from_parts(parts, Body::App(body))
 }
 
-/// The app may have ended since the table was read: then that is what there is to say. `safe`: asking again does nothing
-/// twice.
-fn no_answer(visit: &Visit, route: &Route, error: &upstream::Error, safe: bool) -> Response<Body> {
-    debug!(app = %route.app, %error, "no answer");
-    if error.is_the_clients() {
-        return answer::bad("the request's body broke off, or its chunks are not well formed");
+/// What the client is told instead of an answer. The app may have ended since the table was read: then that is what
+/// there is to say. `is_safe`: asking again does nothing twice.
+fn no_answer(visit: &Visit, route: &Route, fault: &Fault, is_safe: bool) -> Response<Body> {
+    let verdict = fault.verdict(is_safe);
+    match verdict.is_loud {
+        true => warn!(app = %route.app, %fault, "no answer"),
+        false => debug!(app = %route.app, %fault, "no answer"),
+    }
+    if fault.side() == Side::Client {
+        return answer::last(verdict.status, &fault.to_string());
     }
     if let Some(port) = route.port {
-        return ports::no_answer(port, error);
+        return ports::no_answer(port, fault);
     }
     let ready = |now: &Route| now.app == route.app && now.state == RouteState::Ready;
     if !visit.front.door.borrow().routes.iter().any(ready) {
         return answer::later(&visit.front.status.borrow().sentence);
     }
-    // It may have ended this moment, which nobody has told yet.
-    if error.is_unheard() || safe && error.is_an_end() {
-        return answer::later(&sentence(route, &error.to_string()));
+    match verdict.status {
+        StatusCode::SERVICE_UNAVAILABLE => answer::later(&sentence(route, &fault.to_string())),
+        status => answer::text(status, &sentence(route, &fault.to_string())),
     }
-    failed(route, &error.to_string())
-}
-
-fn failed(route: &Route, why: &str) -> Response<Body> {
-    answer::text(StatusCode::BAD_GATEWAY, &sentence(route, why))
 }
 
 fn sentence(route: &Route, why: &str) -> String {
     let (label, app) = (&route.label, &route.app);
-    if let Some(port) = route.port {
-        return ports::broken(port, why);
-    }
     format!(
         "{label} does not answer: {why}; try again in a moment, and if it stays so look at `space-agent logs {app}`"
     )

@@ -122,7 +122,16 @@ impl Scan {
                     return Ok(passed);
                 }
                 At::Chunks(chunks) => {
-                    let (read, ended) = chunks.read(&bytes[passed..])?;
+                    let (read, ended) = match chunks.read(&bytes[passed..]) {
+                        Ok(read) => read,
+                        Err(refusal) => {
+                            if passed > 0 {
+                                // Nobody has seen its head yet, and nobody will.
+                                self.0 = At::Head(Head::default());
+                            }
+                            return Err(refusal);
+                        }
+                    };
                     if ended {
                         self.0 = At::Head(Head::default());
                     }

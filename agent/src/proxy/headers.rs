@@ -7,7 +7,7 @@
 use super::ports;
 use crate::model::route::Route;
 use hyper::header::{
-    AUTHORIZATION, CONNECTION, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, SET_COOKIE, TE, TRAILER,
+    AUTHORIZATION, CONNECTION, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, SET_COOKIE, TE,
     TRANSFER_ENCODING, UPGRADE,
 };
 use std::net::IpAddr;
@@ -26,17 +26,36 @@ const ORIGIN_WIDE: [HeaderName; 4] = [
     HeaderName::from_static("alt-svc"),
 ];
 
+/// What this hop says about where a request came from.
+#[derive(Debug)]
+pub(super) struct Hop {
+    peer: HeaderValue,
+    proto: HeaderValue,
+}
+
+impl Hop {
+    /// `is_tls`: the viewer's way to the door was encrypted.
+    pub(super) fn new(peer: IpAddr, is_tls: bool) -> Hop {
+        let proto = HeaderValue::from_static(if is_tls { "https" } else { "http" });
+        Hop { peer: value(&peer.to_canonical().to_string()), proto }
+    }
+}
+
 /// Makes a request's head fit for the app behind `route`.
-pub(super) fn to_app(headers: &mut HeaderMap, route: &Route, peer: IpAddr) {
-    drop_hop_by_hop(headers);
+pub(super) fn to_app(headers: &mut HeaderMap, route: &Route, hop: &Hop) {
+    let takes_trailers = drop_hop_by_hop(headers);
+    if takes_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONNECTION, HeaderValue::from_static("TE"));
+    }
     drop_claims(headers);
     headers.remove(AUTHORIZATION);
     // Answered by us: hyper sends 100 Continue once the app's side takes the body.
     headers.remove(EXPECT);
     drop_agent_cookies(headers);
     let host = headers.get(HOST).cloned();
-    headers.insert(FORWARDED_FOR, value(&peer.to_canonical().to_string()));
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    headers.insert(FORWARDED_FOR, hop.peer.clone());
+    headers.insert(FORWARDED_PROTO, hop.proto.clone());
     if let Some(host) = host {
         headers.insert(FORWARDED_HOST, host);
     }
@@ -49,12 +68,19 @@ pub(super) fn to_app(headers: &mut HeaderMap, route: &Route, peer: IpAddr) {
     }
 }
 
+/// What may follow a body is less than what may be before it; who the viewer is belongs to the latter.
+pub(super) fn trailers_to_app(trailers: &mut HeaderMap) {
+    drop_hop_by_hop(trailers);
+    drop_claims(trailers);
+    for name in [AUTHORIZATION, COOKIE, HOST, EXPECT] {
+        trailers.remove(name);
+    }
+}
+
 /// Makes the answer of the app behind `route` fit for the browser.
 pub(super) fn to_browser(headers: &mut HeaderMap, route: &Route) {
     drop_hop_by_hop(headers);
-    for name in ORIGIN_WIDE {
-        headers.remove(name);
-    }
+    drop_all(headers, |name| ORIGIN_WIDE.contains(name));
     if let Some(port) = route.port {
         ports::relocate(headers, route, port);
     }
@@ -101,15 +127,39 @@ fn is_below(path: &[u8], base_path: &[u8]) -> bool {
     path.starts_with(base_path) || base_path.strip_suffix(b"/").is_some_and(|base| !base.is_empty() && path == base)
 }
 
-/// Headers that end at this hop (RFC 9110, 7.6.1): Connection, those that it names, and the known ones.
-fn drop_hop_by_hop(headers: &mut HeaderMap) {
+/// Headers that end at this hop (RFC 9110, 7.6.1): Connection, those that it names, and the known ones. True if the peer
+/// takes trailers. `Trailer` stays: the next hop's trailers are those that it names.
+fn drop_hop_by_hop(headers: &mut HeaderMap) -> bool {
+    let takes_trailers = tokens(headers, &TE).any(|coding| coding.eq_ignore_ascii_case("trailers"));
+    if let Some(first) = headers.get(CONNECTION) {
+        let is_plain = first.as_bytes().eq_ignore_ascii_case(b"keep-alive") || first.as_bytes() == b"close";
+        let is_one = headers.get_all(CONNECTION).iter().nth(1).is_none();
+        if !(is_plain && is_one) {
+            drop_named(headers);
+        }
+        headers.remove(CONNECTION);
+    }
+    let ends_here = |name: &HeaderName| {
+        matches!(*name, TE | TRANSFER_ENCODING | UPGRADE) || *name == KEEP_ALIVE || name.as_str().starts_with("proxy-")
+    };
+    drop_all(headers, ends_here);
+    takes_trailers
+}
+
+/// Those that Connection names.
+fn drop_named(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = tokens(headers, &CONNECTION)
         .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
         .filter(|name| name != HOST)
         .collect();
-    let proxy = headers.keys().filter(|name| name.as_str().starts_with("proxy-")).cloned();
-    let known = [CONNECTION, KEEP_ALIVE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
-    for name in known.into_iter().chain(proxy.collect::<Vec<_>>()).chain(named) {
+    for name in named {
+        headers.remove(name);
+    }
+}
+
+/// Removes all that fit. Usually none does, so this is made for looking.
+fn drop_all(headers: &mut HeaderMap, fits: impl Fn(&HeaderName) -> bool) {
+    while let Some(name) = headers.keys().find(|name| fits(name)).cloned() {
         headers.remove(name);
     }
 }
@@ -130,14 +180,17 @@ const CLAIMS: [&str; 8] = [
 
 /// What a client says about where it comes from, however spelt: many servers read `_` as `-`.
 fn drop_claims(headers: &mut HeaderMap) {
-    let is_claim = |name: &str| {
-        let name = name.replace('_', "-");
-        CLAIMS.contains(&&*name) || CLAIM_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    let dashed = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    let begins = |name: &[u8], claim: &str| {
+        name.len() >= claim.len() && name.iter().zip(claim.as_bytes()).all(|(found, known)| dashed(*found) == *known)
     };
-    let claims: Vec<_> = headers.keys().filter(|name| is_claim(name.as_str())).cloned().collect();
-    for name in claims {
-        headers.remove(name);
-    }
+    drop_all(headers, |name| {
+        let name = name.as_str().as_bytes();
+        // Few names begin so.
+        matches!(name.first(), Some(b'x' | b'f' | b't'))
+            && (CLAIM_PREFIXES.iter().any(|prefix| begins(name, prefix))
+                || CLAIMS.iter().any(|claim| name.len() == claim.len() && begins(name, claim)))
+    });
 }
 
 /// Removes every agent's cookie, also of other spaces: cookies of one host don't know ports.
@@ -204,7 +257,7 @@ mod tests {
         let mut headers = map(before);
         let mut route = route("dashboard", "/dashboard/");
         route.strip_base_path = strip_base_path;
-        to_app(&mut headers, &route, "::ffff:127.0.0.1".parse().unwrap());
+        to_app(&mut headers, &route, &Hop::new("::ffff:127.0.0.1".parse().unwrap(), false));
         assert_eq!(lines(&headers), after);
     }
 
@@ -219,8 +272,7 @@ mod tests {
                 "x-secret-hop: 1",
                 "x-other: 1",
                 "keep-alive: timeout=5",
-                "te: trailers",
-                "trailer: x",
+                "te: gzip",
                 "upgrade: h2c",
                 "proxy-authorization: Basic eA==",
                 "proxy-connection: close",

@@ -10,8 +10,8 @@
 //! X-Forwarded-Host.
 
 use super::answer::{self, Body};
+use super::fault::{Fault, Side};
 use super::route::Destination;
-use super::upstream::Error;
 use crate::model::route::{Door, Opens, Route, Upstream};
 use crate::model::traffic::Rules;
 use hyper::header::{HOST, HeaderMap, HeaderValue, LOCATION, ORIGIN};
@@ -127,18 +127,18 @@ fn path_of_local(to: &[u8], port: u16) -> Option<&[u8]> {
 }
 
 /// Nothing came from the port.
-pub(super) fn no_answer(port: u16, error: &Error) -> Response<Body> {
-    match error {
-        Error::Stranger { uid, expected, .. } => answer::text(
+pub(super) fn no_answer(port: u16, fault: &Fault) -> Response<Body> {
+    match fault {
+        Fault::Stranger { uid, expected, .. } => answer::text(
             StatusCode::FORBIDDEN,
             &format!(
                 "port {port} belongs to uid {uid}, and only what the space's user (uid {expected}) runs can be seen here"
             ),
         ),
-        error if error.is_unheard() => answer::later(&format!(
+        fault if fault.side() == Side::Absent => answer::later(&format!(
             "nothing listens on port {port}: start your server there, on 127.0.0.1 or localhost, and load this again"
         )),
-        error => answer::text(StatusCode::BAD_GATEWAY, &broken(port, &error.to_string())),
+        fault => answer::text(fault.verdict(false).status, &broken(port, &fault.to_string())),
     }
 }
 

@@ -1,20 +1,23 @@
 //! One request: may it pass, and where does it lead. In this order: form, Host, Origin, session, place.
 
+use super::access_log::AccessLog;
 use super::answer::{self, Body};
 use super::events::Tail;
+use super::headers::Hop;
 use super::keys::Keys;
+use super::pool::Pool;
 use super::pulse::Pulse;
 use super::route::{self, Destination};
 use super::session::{self, Session};
+use super::tls::Tls;
 use super::tunnel::Agreed;
-use super::upstream::Pool;
 use super::{admit, forward, own, page, ports, websocket};
-use crate::model::now::Now;
+use crate::model::now::{Now, Timestamp};
 use crate::model::route::{Door, Route, RouteState};
 use crate::model::status::Status;
 use crate::sys::stop::Stop;
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, CONNECTION, EXPECT, HOST, HeaderMap, HeaderValue, ORIGIN};
+use hyper::header::{ACCEPT, CONNECTION, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue, ORIGIN};
 use hyper::{Method, Request, Response, StatusCode};
 use space_lifecycle::SignIn;
 use std::fmt;
@@ -36,6 +39,8 @@ pub(super) struct Front {
     pub(super) loopback: bool,
     /// Where the agent itself listens.
     pub(super) own_ports: Vec<u16>,
+    pub(super) tls: Option<Tls>,
+    pub(super) access: Option<AccessLog>,
     pub(super) stop: Stop,
 }
 
@@ -50,13 +55,67 @@ impl fmt::Debug for Front {
 pub(super) struct Visit {
     pub(super) front: Arc<Front>,
     pub(super) peer: IpAddr,
+    pub(super) hop: Hop,
+    known: Mutex<Option<Known>>,
     /// Set by the request that turns this connection into a WebSocket; taken when hyper is done with it.
     tunnel: Mutex<Option<Agreed>>,
 }
 
+/// What the last request of a connection has proven. The next one usually says the same.
+#[derive(Debug)]
+struct Known {
+    door: Arc<Door>,
+    host: HeaderValue,
+    cookie: Option<HeaderValue>,
+    session: Option<Session>,
+}
+
+impl Known {
+    /// Has a request with these headers proven the same already, at this door?
+    fn covers(&self, door: &Arc<Door>, headers: &HeaderMap) -> bool {
+        Arc::ptr_eq(&self.door, door)
+            && only(headers, &HOST) == Some(Some(&self.host))
+            && only(headers, &COOKIE) == Some(self.cookie.as_ref())
+    }
+}
+
+/// The one value of a header, or none; `None`: there are more.
+fn only<'a>(headers: &'a HeaderMap, name: &hyper::header::HeaderName) -> Option<Option<&'a HeaderValue>> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    values.next().is_none().then_some(first)
+}
+
 impl Visit {
     pub(super) fn new(front: Arc<Front>, peer: IpAddr) -> Visit {
-        Visit { front, peer, tunnel: Mutex::new(None) }
+        let hop = Hop::new(peer, front.tls.is_some());
+        Visit { front, peer, hop, known: Mutex::default(), tunnel: Mutex::new(None) }
+    }
+
+    /// The session of a request that says the same as the one before it on this connection. `Some(None)`: it has none.
+    fn known(&self, door: &Arc<Door>, headers: &HeaderMap) -> Option<Option<Session>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let session = known.as_ref().filter(|known| known.covers(door, headers))?.session;
+        // It may have ended since; then it is looked at as if for the first time.
+        let ended = |end: Timestamp| (self.front.now)().wall >= end;
+        (!session.and_then(|session| session.expires).is_some_and(ended)).then_some(session)
+    }
+
+    /// Looks at Host, Origin (if the request `acts`) and the cookie.
+    fn prove(&self, door: &Arc<Door>, headers: &HeaderMap, acts: bool) -> Result<Option<Session>, admit::Refused> {
+        let host = admit::host(door, self.front.loopback, values(headers, &HOST))?;
+        if acts {
+            admit::origin(door, &host, values(headers, &ORIGIN))?;
+        }
+        let session = match door.sign_in {
+            SignIn::Open => Some(Session { expires: None }),
+            SignIn::Token => session::find(&self.front.keys, door, headers, (self.front.now)().wall),
+        };
+        if let (Some(Some(host)), Some(cookie)) = (only(headers, &HOST), only(headers, &COOKIE)) {
+            let known = Known { door: door.clone(), host: host.clone(), cookie: cookie.cloned(), session };
+            *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
+        }
+        Ok(session)
     }
 
     pub(super) fn agreed(&self, agreed: Agreed) {
@@ -70,8 +129,14 @@ impl Visit {
 
 /// Answers one request, whose framing is beyond doubt (see `framing`).
 pub(super) async fn answer(visit: &Visit, request: Request<Incoming>) -> Response<Body> {
+    let Some(log) = &visit.front.access else { return checked(visit, request).await };
+    let entry = log.begin(&visit.front.door.borrow(), &request, visit.peer, visit.front.now);
+    entry.answered(checked(visit, request).await)
+}
+
+async fn checked(visit: &Visit, request: Request<Incoming>) -> Response<Body> {
     let socket = websocket::is_wanted(request.headers());
-    let mut response = admitted(visit, request).await;
+    let mut response = admitted(visit, socket, request).await;
     if socket && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         // What follows a handshake was meant for a WebSocket, not for us.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -79,28 +144,23 @@ pub(super) async fn answer(visit: &Visit, request: Request<Incoming>) -> Respons
     response
 }
 
-async fn admitted(visit: &Visit, request: Request<Incoming>) -> Response<Body> {
+async fn admitted(visit: &Visit, socket: bool, request: Request<Incoming>) -> Response<Body> {
     let front = &visit.front;
     if let Some(refusal) = unusable(&request) {
         return refusal;
     }
     let door = front.door.borrow().clone();
-    let host = match admit::host(&door, front.loopback, values(request.headers(), &HOST)) {
-        Ok(host) => host,
-        Err(refused @ admit::Refused::HostUnknown(_)) => {
-            return answer::text(StatusCode::FORBIDDEN, &refused.to_string());
-        }
-        Err(refused) => return answer::bad(&refused.to_string()),
-    };
-    let socket = websocket::is_wanted(request.headers());
-    if (socket || !is_read(request.method()))
-        && let Err(refused) = admit::origin(&door, &host, values(request.headers(), &ORIGIN))
-    {
-        return answer::text(StatusCode::FORBIDDEN, &refused.to_string());
-    }
-    let session = match door.sign_in {
-        SignIn::Open => Some(Session { expires: None }),
-        SignIn::Token => session::find(&front.keys, &door, request.headers(), (front.now)().wall),
+    let acts = socket || !is_read(request.method());
+    let session = match visit.known(&door, request.headers()) {
+        Some(session) if !acts => session,
+        _ => match visit.prove(&door, request.headers(), acts) {
+            Ok(session) => session,
+            Err(refused @ (admit::Refused::HostMissing | admit::Refused::HostTwice)) => {
+                return answer::bad(&refused.to_string());
+            }
+            Err(refused @ admit::Refused::HostUnreadable(_)) => return answer::bad(&refused.to_string()),
+            Err(refused) => return answer::text(StatusCode::FORBIDDEN, &refused.to_string()),
+        },
     };
     let path = request.uri().path();
     match (route::lead(&door, path), session) {

@@ -21,9 +21,15 @@ pub(super) struct Session {
     pub(super) expires: Option<Timestamp>,
 }
 
-/// `space-` and the space's id. Without a prefix, since both `__Secure-` and `__Host-` need https.
+/// `space-` and the space's id. With https a prefix, by which browsers keep anybody from setting it who is not this host
+/// (`__Host-`, for the whole of it only) or has no TLS (`__Secure-`).
 pub(super) fn cookie_name(door: &Door) -> String {
-    format!("space-{}", door.space_id)
+    let prefix = match (door.tls, door.base_path.as_str()) {
+        (false, _) => "",
+        (true, "/") => "__Host-",
+        (true, _) => "__Secure-",
+    };
+    format!("{prefix}space-{}", door.space_id)
 }
 
 /// The value of Set-Cookie that signs a viewer in.
@@ -40,7 +46,8 @@ pub(super) fn sign_out(door: &Door) -> String {
 
 fn set_cookie(door: &Door, value: &str, age: u64) -> String {
     let (name, path) = (cookie_name(door), &door.base_path);
-    format!("{name}={value}; Path={path}; Max-Age={age}; HttpOnly; SameSite=Lax")
+    let secure = if door.tls { "; Secure" } else { "" };
+    format!("{name}={value}; Path={path}; Max-Age={age}; HttpOnly; SameSite=Lax{secure}")
 }
 
 /// The session that a request's cookies prove. Two agent cookies prove none: one of them was put there by another
@@ -106,6 +113,23 @@ mod tests {
         assert_eq!(find(&keys, &other, &with(&[&renamed]), NOW), None);
         let link = super::super::link::mint(&keys, NOW, Duration::from_secs(60));
         assert_eq!(find(&keys, &door, &with(&[&format!("space-0123abcd={link}")]), NOW), None);
+    }
+
+    #[test]
+    fn with_https_the_cookie_is_bound_to_it() {
+        let keys = Keys::new([1; 32]);
+        for (base_path, prefix) in [("/", "__Host-"), ("/user/alice/", "__Secure-")] {
+            let door = Door { tls: true, base_path: base_path.into(), ..door() };
+            let cookie = sign_in(&keys, &door, NOW);
+            assert!(
+                cookie.starts_with(&format!("{prefix}space-0123abcd=")) && cookie.ends_with("; Secure"),
+                "{cookie}"
+            );
+            let pair = cookie.split(';').next().unwrap();
+            assert!(find(&keys, &door, &with(&[pair]), NOW).is_some());
+            let bare = pair.strip_prefix(prefix).unwrap();
+            assert_eq!(find(&keys, &door, &with(&[bare]), NOW), None, "set by somebody without TLS");
+        }
     }
 
     #[test]

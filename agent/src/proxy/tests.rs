@@ -32,6 +32,7 @@ pub(super) fn door() -> Door {
         space_id: "0123abcd".to_owned(),
         space: "alice-research".to_owned(),
         base_path: "/".to_owned(),
+        tls: false,
         sign_in: SignIn::Token,
         hosts: Vec::new(),
         origins: Vec::new(),
@@ -88,6 +89,7 @@ pub(super) fn status() -> Status {
         user: "alice".to_owned(),
         home: "/home/alice".to_owned(),
         listen: ([127, 0, 0, 1], 8888).into(),
+        tls: false,
         path: "/jupyterlab/default/".to_owned(),
         agent: AgentStatus { version: "0.1.0".to_owned(), pid: 2, init_pid: 1, starts: 1 },
     }
@@ -99,3 +101,4 @@ mod ground;
 mod pages;
 mod ports;
 mod sockets;
+mod tls;

@@ -27,7 +27,7 @@ const BODY: Duration = Duration::from_secs(5 * 60);
 const STUCK: Duration = Duration::from_secs(10 * 60);
 /// A client that has said its last gets an answer that is on its way, as long as the answer moves. Most such clients
 /// have left altogether, which looks the same.
-const HALF_CLOSED: Duration = Duration::from_secs(30);
+const HALF_CLOSED: Duration = Duration::from_secs(10);
 /// After the last answer, what still comes is read and dropped for so long and so far: a socket that is closed with
 /// something unread takes the answer with it.
 const LINGER: Duration = Duration::from_secs(2);

@@ -115,6 +115,15 @@ pub fn writable_by(path: &Path, account: &Account) -> bool {
     followed(path, account).is_some_and(|folder| folder.is_dir() && may_execute(&folder, account) && may_write(&folder))
 }
 
+/// Could this account read the file, or let itself? As [`executable_by`].
+pub fn readable_by(path: &Path, account: &Account) -> bool {
+    let may_read = |file: &Metadata| {
+        let owner = (file.uid(), file.gid());
+        account.uid == 0 || file.uid() == account.uid || class_bits(file.mode(), owner, account) & 0o4 != 0
+    };
+    followed(path, account).is_some_and(|file| may_read(&file))
+}
+
 /// What is at the end of the path, if the account can get there.
 fn followed(path: &Path, account: &Account) -> Option<Metadata> {
     let (mut at, mut links) = (PathBuf::from("/"), 0);

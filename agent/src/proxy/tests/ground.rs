@@ -1,6 +1,6 @@
 //! What the tests stand on: a space with its front door on port 0, apps on unix sockets, clients that write bytes.
 
-use super::super::{Config, Keys, Request, link, run};
+use super::super::{AccessLog, Config, Keys, Pair, Request, link, run};
 use super::{door, route, status};
 use crate::model::log::LogLine;
 use crate::model::now::{Monotonic, Now, Timestamp};
@@ -45,6 +45,7 @@ pub(super) struct Space {
     pub(super) keys: Keys,
     pub(super) switch: StopSwitch,
     pub(super) running: JoinHandle<()>,
+    notes: watch::Receiver<Vec<String>>,
     folder: PathBuf,
 }
 
@@ -61,6 +62,10 @@ impl Space {
     }
 
     pub(super) fn with(sign_in: SignIn) -> Space {
+        Space::of(sign_in, None, None)
+    }
+
+    pub(super) fn of(sign_in: SignIn, tls: Option<Pair>, access: Option<AccessLog>) -> Space {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let nth = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("space-agent-door-{}-{nth}", std::process::id()));
@@ -68,7 +73,7 @@ impl Space {
         let mut route = route("app", "/app/");
         route.upstream = Upstream::Unix(folder.join("app.sock"));
         route.uid = UnixStream::pair().unwrap().0.peer_cred().unwrap().uid();
-        let door = Door { sign_in, routes: vec![route], ..door() };
+        let door = Door { sign_in, tls: tls.is_some(), routes: vec![route], ..door() };
 
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let at = listener.local_addr().unwrap();
@@ -78,11 +83,28 @@ impl Space {
         let (lines, _) = broadcast::channel(64);
         let (requests, hall) = mpsc::channel(8);
         let (switch, stop) = stop();
-        let config =
-            Config { listener, door: door_seen, status: status_seen, lines: lines.clone(), keys: keys.clone(), now };
-        tokio::spawn(answer_requests(hall));
+        let config = Config {
+            listener,
+            door: door_seen,
+            status: status_seen,
+            lines: lines.clone(),
+            keys: keys.clone(),
+            now,
+            tls,
+            access,
+        };
+        let (noted, notes) = watch::channel(Vec::new());
+        tokio::spawn(answer_requests(hall, noted));
         let running = tokio::spawn(async move { run(config, requests, stop).await.unwrap() });
-        Space { at, door, status, lines, keys, switch, running, folder }
+        Space { at, door, status, lines, keys, switch, running, notes, folder }
+    }
+
+    /// What the hall was told that has this in it.
+    pub(super) async fn noted(&self, part: &str) -> String {
+        let mut notes = self.notes.clone();
+        let told = |notes: &Vec<String>| notes.iter().any(|note| note.contains(part));
+        let notes = timeout(LONG, notes.wait_for(told)).await.expect("nobody says it").unwrap();
+        notes.iter().find(|note| note.contains(part)).unwrap().clone()
     }
 
     pub(super) fn change(&self, change: impl FnOnce(&mut Door)) {
@@ -132,7 +154,7 @@ impl Space {
 }
 
 /// The hall: a link is good once, a lease is good up to 12 hours.
-async fn answer_requests(mut requests: mpsc::Receiver<Request>) {
+async fn answer_requests(mut requests: mpsc::Receiver<Request>, noted: watch::Sender<Vec<String>>) {
     let mut used = HashSet::new();
     while let Some(request) = requests.recv().await {
         match request {
@@ -143,6 +165,7 @@ async fn answer_requests(mut requests: mpsc::Receiver<Request>) {
             }
             Request::Start { reply } => drop(reply.send(Err("the document still has a mistake".to_owned()))),
             Request::Rescue { reply, .. } => drop(reply.send(Ok(()))),
+            Request::Note { text, .. } => noted.send_modify(|notes| notes.push(text)),
         }
     }
 }

@@ -1,0 +1,123 @@
+//! Bodies on their way: counted, never held.
+
+use super::headers;
+use super::pool::Pool;
+use super::upstream::Upstream;
+use crate::model::traffic::{Traffic, Way};
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+type Framed = Poll<Option<Result<Frame<Bytes>, hyper::Error>>>;
+
+/// A request's body as it goes to an app.
+#[derive(Debug)]
+pub(super) enum ToApp {
+    Nothing,
+    Some(Incoming, Arc<Traffic>),
+}
+
+impl ToApp {
+    pub(super) fn is_nothing(&self) -> bool {
+        matches!(self, ToApp::Nothing)
+    }
+}
+
+impl Body for ToApp {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Framed {
+        let ToApp::Some(incoming, traffic) = self.get_mut() else { return Poll::Ready(None) };
+        Pin::new(incoming).poll_frame(cx).map_ok(|frame| match frame.into_trailers() {
+            Ok(mut trailers) => {
+                headers::trailers_to_app(&mut trailers);
+                Frame::trailers(trailers)
+            }
+            Err(frame) => {
+                traffic.passed(Way::ToApp, frame.data_ref().map_or(0, |data| data.len() as u64));
+                frame
+            }
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            ToApp::Nothing => true,
+            ToApp::Some(incoming, _) => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            ToApp::Nothing => SizeHint::with_exact(0),
+            ToApp::Some(incoming, _) => incoming.size_hint(),
+        }
+    }
+}
+
+/// An app's answer on its way, with the connection that it comes over: whoever reads the answer drives it.
+#[derive(Debug)]
+pub(super) struct AppBody {
+    incoming: Incoming,
+    upstream: Option<Upstream>,
+    /// Where the connection goes once the answer has been read; `None`: nowhere.
+    home: Option<Arc<Pool>>,
+    traffic: Arc<Traffic>,
+    passed: u64,
+    ended: bool,
+}
+
+impl AppBody {
+    pub(super) fn new(
+        incoming: Incoming,
+        upstream: Upstream,
+        home: Option<Arc<Pool>>,
+        traffic: Arc<Traffic>,
+    ) -> AppBody {
+        AppBody { incoming, upstream: Some(upstream), home, traffic, passed: 0, ended: false }
+    }
+}
+
+impl Body for AppBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Framed {
+        let this = self.get_mut();
+        let mut polled = Pin::new(&mut this.incoming).poll_frame(cx);
+        if polled.is_pending()
+            && let Some(upstream) = &mut this.upstream
+        {
+            upstream.drive(cx);
+            polled = Pin::new(&mut this.incoming).poll_frame(cx);
+        }
+        match &polled {
+            Poll::Ready(None) => this.ended = true,
+            Poll::Ready(Some(Err(_))) => this.home = None,
+            Poll::Ready(Some(Ok(frame))) => this.passed += frame.data_ref().map_or(0, |data| data.len() as u64),
+            Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+impl Drop for AppBody {
+    fn drop(&mut self) {
+        self.traffic.passed(Way::ToClient, self.passed);
+        let read = self.ended || self.incoming.is_end_stream();
+        if let (true, Some(upstream), Some(pool)) = (read, self.upstream.take(), self.home.take()) {
+            pool.give(upstream);
+        }
+    }
+}

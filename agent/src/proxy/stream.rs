@@ -1,0 +1,120 @@
+//! A byte stream to an app: a unix socket or a connection over loopback.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+/// How much may come before an answer's head is whole: with heads of 64 KiB at most, this is a flood of interim ones.
+const BEFORE_ANSWER: usize = 1 << 20;
+
+/// Either kind, with a measure on what comes before an answer.
+#[derive(Debug)]
+pub(super) struct Stream {
+    socket: Socket,
+    measure: Measure,
+}
+
+#[derive(Debug)]
+pub(super) enum Socket {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+/// Shared with whoever waits for the answer.
+#[derive(Debug, Clone)]
+pub(super) struct Measure(Arc<AtomicUsize>);
+
+impl Measure {
+    fn new() -> Measure {
+        Measure(Arc::new(AtomicUsize::new(usize::MAX)))
+    }
+
+    /// A request goes out.
+    pub(super) fn begin(&self) {
+        self.0.store(BEFORE_ANSWER, Ordering::Relaxed);
+    }
+
+    /// Its answer is here: what follows is a body, of any length.
+    pub(super) fn end(&self) {
+        self.0.store(usize::MAX, Ordering::Relaxed);
+    }
+
+    fn take(&self, bytes: usize) {
+        let left = self.0.load(Ordering::Relaxed);
+        if left != usize::MAX {
+            self.0.store(left.saturating_sub(bytes), Ordering::Relaxed);
+        }
+    }
+
+    fn is_used_up(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+}
+
+impl Stream {
+    pub(super) fn new(socket: Socket) -> Stream {
+        Stream { socket, measure: Measure::new() }
+    }
+
+    pub(super) fn measure(&self) -> Measure {
+        self.measure.clone()
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Stream { socket, measure } = self.get_mut();
+        if measure.is_used_up() {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "no end of heads")));
+        }
+        let before = buf.filled().len();
+        ready!(match socket {
+            Socket::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            Socket::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+        })?;
+        measure.take(buf.filled().len() - before);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().socket {
+            Socket::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+            Socket::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().socket {
+            Socket::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Socket::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().socket {
+            Socket::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Socket::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().socket {
+            Socket::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Socket::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
