@@ -33,7 +33,8 @@ const server = http.createServer((request, response) => {
     if (body.length < 4096) body = Buffer.concat([body, chunk]).subarray(0, 4096);
   });
   request.on('end', () => {
-    tell({ event: 'end', id: number, length, body: body.toString('latin1') });
+    const trailers = Object.entries(request.trailers);
+    tell({ event: 'end', id: number, length, body: body.toString('latin1'), trailers });
     if (!early) answer(response, number, 200);
   });
   request.on('error', () => {});

@@ -258,7 +258,7 @@ fn may_be_refused(how: How, code: u16) -> bool {
 /// May the app have seen the beginning of this request without having answered it?
 fn may_begin(item: &Item, seen: &Seen) -> bool {
     matches!(item, Item::App { method, target, how, .. }
-        if how.broken && seen.method == *method && seen.target == *target && seen.body.is_none())
+        if (how.broken || how.app_may_refuse) && seen.method == *method && seen.target == *target && seen.body.is_none())
 }
 
 /// What no app may ever see.
@@ -278,6 +278,10 @@ pub fn clean(seen: &Seen) -> Result<(), String> {
     ];
     if let Some(name) = NEVER.iter().find(|name| !seen.values(name).is_empty()) {
         return Err(format!("the app has seen the header {name}"));
+    }
+    const NEVER_BEHIND: [&str; 5] = ["authorization", "content-length", "cookie", "host", "transfer-encoding"];
+    if let Some((name, _)) = seen.trailers.iter().find(|(name, _)| NEVER_BEHIND.contains(&name.as_str())) {
+        return Err(format!("the app has seen the trailer {name}"));
     }
     let is_ours = |value: &&str| value.split(';').any(|pair| pair.trim().starts_with("space-"));
     if let Some(cookie) = seen.values("cookie").into_iter().find(is_ours) {
@@ -311,7 +315,14 @@ mod tests {
 
     fn seen(mark: u64, target: &str) -> Seen {
         let body = Some((0, String::new()));
-        Seen { mark, method: "GET".to_owned(), target: target.to_owned(), headers: Vec::new(), body }
+        Seen {
+            mark,
+            method: "GET".to_owned(),
+            target: target.to_owned(),
+            headers: Vec::new(),
+            body,
+            trailers: Vec::new(),
+        }
     }
 
     const GOOD: &str = "HTTP/1.1 200 OK\r\nX-Mark: 7\r\n\r\nseen 7\n";

@@ -18,6 +18,7 @@ pub struct Seen {
     pub headers: Vec<(String, String)>,
     /// Once it has ended: its length, and its first 4096 bytes as characters.
     pub body: Option<(u64, String)>,
+    pub trailers: Vec<(String, String)>,
 }
 
 impl Seen {
@@ -61,15 +62,27 @@ impl Record {
         let mark = line["id"].as_u64().expect("a line has a number");
         let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
         if line["event"] == "head" {
-            let pair = |pair: &Value| (string(&pair[0]), string(&pair[1]));
-            let headers = line["headers"].as_array().expect("a head has headers").iter().map(pair).collect();
-            self.seen.push(Seen { mark, method: text("method"), target: text("target"), headers, body: None });
+            let headers = pairs(&line["headers"]);
+            self.seen.push(Seen {
+                mark,
+                method: text("method"),
+                target: text("target"),
+                headers,
+                body: None,
+                trailers: Vec::new(),
+            });
         } else {
             let length = line["length"].as_u64().expect("an end has a length");
             let seen = self.seen.iter_mut().find(|seen| seen.mark == mark).expect("an end has a beginning");
             seen.body = Some((length, text("body")));
+            seen.trailers = pairs(&line["trailers"]);
         }
     }
+}
+
+fn pairs(value: &Value) -> Vec<(String, String)> {
+    let pair = |pair: &Value| (string(&pair[0]).to_ascii_lowercase(), string(&pair[1]));
+    value.as_array().into_iter().flatten().map(pair).collect()
 }
 
 fn string(value: &Value) -> String {

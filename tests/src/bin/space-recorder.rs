@@ -54,16 +54,14 @@ async fn answer(record: &Record, request: Request<Incoming>) -> Response<Full<By
     if target.ends_with("/early") {
         return seen(number, 413);
     }
-    if let Some(bytes) = whole(body).await {
+    // None: it broke off.
+    if let Ok(whole) = body.collect().await {
+        let trailers = whole.trailers().map(pairs).unwrap_or_default();
+        let bytes = whole.to_bytes();
         let body = text(&bytes[..bytes.len().min(KEPT)]);
-        record.tell(&json!({"event": "end", "id": number, "length": bytes.len(), "body": body}));
+        record.tell(&json!({"event": "end", "id": number, "length": bytes.len(), "body": body, "trailers": trailers}));
     }
     seen(number, 200)
-}
-
-/// `None`: it broke off.
-async fn whole(body: Incoming) -> Option<Bytes> {
-    Some(body.collect().await.ok()?.to_bytes())
 }
 
 fn pairs(headers: &HeaderMap) -> Vec<[String; 2]> {
