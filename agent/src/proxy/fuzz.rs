@@ -52,6 +52,7 @@ fn door() -> Door {
         sign_in: SignIn::Token,
         hosts: vec!["space.example".to_owned(), "pinned.example:8443".to_owned()],
         origins: vec!["https://portal.example".to_owned()],
+        tls: false,
         routes: vec![route("a", "/base/a/", false), route("b", "/base/b/", true)],
         ports: Ports { uid: 0, traffic: Arc::default(), state: RouteState::Ready },
     }
@@ -134,11 +135,11 @@ pub fn forms(data: &[u8]) {
 
 /// A head on its way to an app and one on its way back: a line each, as `name: value`.
 pub fn heads(data: &[u8]) {
-    let headers = head(data);
+    let (headers, hop) = (head(data), headers::Hop::new(IpAddr::V4(Ipv4Addr::LOCALHOST), false));
     for strip in [false, true] {
         let route = route("a", "/base/a/", strip);
         let mut sent = headers.clone();
-        headers::to_app(&mut sent, &route, IpAddr::V4(Ipv4Addr::LOCALHOST));
+        headers::to_app(&mut sent, &route, &hop);
         assert!(!sent.contains_key(AUTHORIZATION) && !sent.contains_key(CONNECTION));
         for cookie in sent.get_all(COOKIE) {
             let text = String::from_utf8_lossy(cookie.as_bytes()).to_ascii_lowercase();
@@ -146,7 +147,7 @@ pub fn heads(data: &[u8]) {
             assert!(!text.split(';').any(ours), "our cookie went to an app: {text}");
         }
         let mut again = sent.clone();
-        headers::to_app(&mut again, &route, IpAddr::V4(Ipv4Addr::LOCALHOST));
+        headers::to_app(&mut again, &route, &hop);
         assert_eq!(again, sent, "the same head once more is the same");
         let mut back = headers.clone();
         headers::to_browser(&mut back, &route);
