@@ -26,26 +26,41 @@ const BODY: Duration = Duration::from_secs(5 * 60);
 /// A client that takes nothing of what is sent to it.
 const STUCK: Duration = Duration::from_secs(10 * 60);
 /// A client that has said its last gets an answer that is on its way, as long as the answer moves. Most such clients
-/// have left altogether, which looks the same.
-const HALF_CLOSED: Duration = Duration::from_secs(10);
+/// have left altogether, which looks the same; whoever reads a stream without an end certainly has.
+const HALF_CLOSED: Duration = Duration::from_secs(30);
 /// After the last answer, what still comes is read and dropped for so long and so far: a socket that is closed with
 /// something unread takes the answer with it.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 32 << 20;
 const PIECE: usize = 4 * 1024;
 
-/// Tells the accept loop whether a request is on its way, or a WebSocket: if not, this connection can make room for
-/// another.
-#[derive(Debug, Default)]
-pub(super) struct Busy(AtomicBool);
+/// What the rest of the door and a connection tell each other.
+#[derive(Debug)]
+pub(super) struct Busy {
+    request: AtomicBool,
+    endless: AtomicBool,
+}
+
+impl Default for Busy {
+    /// Busy until it has been heard.
+    fn default() -> Busy {
+        Busy { request: AtomicBool::new(true), endless: AtomicBool::new(false) }
+    }
+}
 
 impl Busy {
+    /// Is a request on its way, or a WebSocket open? If not, this connection can make room for another.
     pub(super) fn is(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.request.load(Ordering::Relaxed)
+    }
+
+    /// The current answer is a stream that ends only when somebody leaves.
+    pub(super) fn answers_without_end(&self) {
+        self.endless.store(true, Ordering::Relaxed);
     }
 
     fn store(&self, busy: bool) {
-        self.0.store(busy, Ordering::Relaxed);
+        self.request.store(busy, Ordering::Relaxed);
     }
 }
 
@@ -266,8 +281,9 @@ impl Watched {
                 Poll::Ready(Err(error)) => return Err(error),
             }
         }
+        let is_endless = self.busy.endless.load(Ordering::Relaxed);
         match self.end {
-            End::HalfClosed(since) if self.alarm.is_over(cx, since + HALF_CLOSED) => {
+            End::HalfClosed(since) if is_endless || self.alarm.is_over(cx, since + HALF_CLOSED) => {
                 Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the client has left"))
             }
             _ => Ok(()),
@@ -357,6 +373,7 @@ impl AsyncRead for Watched {
         ready!(self.read(cx, buf))?;
         if buf.filled().len() > before {
             (self.reading, self.is_new) = (None, false);
+            self.busy.endless.store(false, Ordering::Relaxed);
             self.busy.store(true);
         }
         Poll::Ready(Ok(()))

@@ -4,6 +4,7 @@ use super::ground::{Client, Space, ok, pass, serve};
 use crate::model::route::RouteState;
 use space_lifecycle::SignIn;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 
 /// The pair of the session cookie that an answer sets.
 fn session(answer: &super::ground::Answer) -> String {
@@ -209,8 +210,84 @@ async fn a_head_that_trickles_in_is_not_waited_for() {
     let mut client = space.connect().await;
     client.send("GET /app/ HTTP/1.1\r\nHost: local").await;
     let begun = tokio::time::Instant::now();
-    assert_eq!(client.drained().await, "");
+    let answer = client.answer().await;
+    assert_eq!((answer.status, answer.header("connection")), (408, Some("close")), "{answer:?}");
     assert!((9..12).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    assert_eq!(client.drained().await, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_is_closed_without_a_word() {
+    let space = Space::open();
+    for (before, patience) in [("", 10), ("GET /_space/livez HTTP/1.1", 75)] {
+        let mut client = space.connect().await;
+        if !before.is_empty() {
+            client.send(&space.request(before)).await;
+            assert_eq!(client.answer().await.status, 200);
+        }
+        let begun = tokio::time::Instant::now();
+        while client.stream.readable().await.is_ok() && client.stream.try_read(&mut [0; 16]).is_err() {}
+        assert!((patience - 1..patience + 2).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    }
+}
+
+/// One byte at a time, and with pauses: what counts is the whole head's time.
+#[tokio::test]
+async fn requests_may_come_in_any_pieces() {
+    let space = Space::open();
+    let _app = serve(space.listen(), |head| ok(head.split(' ').nth(1).unwrap()));
+    let mut client = space.connect().await;
+    let chunked = format!("POST /app/b HTTP/1.1\r\n{}\r\nTransfer-Encoding: chunked", space.origin());
+    let requests = [
+        space.request("GET /app/a HTTP/1.1"),
+        space.request(&chunked) + "3;x=y\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n",
+        space.request("GET /app/c HTTP/1.0\r\nConnection: keep-alive"),
+    ];
+    let all = requests.concat();
+    for size in [1, 3, 50, all.len()] {
+        for part in all.as_bytes().chunks(size) {
+            client.stream.write_all(part).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        for path in ["/app/a", "/app/b", "/app/c"] {
+            assert_eq!(client.answer().await.body, path, "in pieces of {size}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_comes_after_the_answers_that_are_due_and_says_why() {
+    let space = Space::open();
+    let _app = serve(space.listen(), |head| ok(head.split(' ').nth(1).unwrap()));
+    for (bad, status) in [
+        ("GET /app/ HTTP/1.1\nHost: x\n\n".to_owned(), 400),
+        (format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(9000)), 414),
+        (format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "a".repeat(20_000)), 431),
+        ("GET / HTTP/1.2\r\n\r\n".to_owned(), 505),
+        ("\u{16}\u{3}\u{1}".repeat(10_000), 431),
+    ] {
+        let mut client = space.connect().await;
+        let good = space.request("GET /app/one HTTP/1.1") + &space.request("GET /app/two HTTP/1.1");
+        client.send(&(good + &bad + &space.request("GET /app/three HTTP/1.1"))).await;
+        assert_eq!(client.answer().await.body, "/app/one");
+        assert_eq!(client.answer().await.body, "/app/two");
+        let refusal = client.answer().await;
+        assert_eq!((refusal.status, refusal.header("connection")), (status, Some("close")), "{refusal:?}");
+        assert_eq!(refusal.header("content-type"), Some("text/plain; charset=utf-8"));
+        assert_eq!(refusal.header("x-content-type-options"), Some("nosniff"));
+        assert!(refusal.body.ends_with('\n') && refusal.body.len() > 20, "{refusal:?}");
+        assert_eq!(client.drained().await, "");
+    }
+}
+
+#[tokio::test]
+async fn a_head_of_twenty_megabytes_is_refused_and_its_sender_hears_it() {
+    let space = Space::open();
+    let mut client = space.connect().await;
+    client.send(&format!("GET /app/ HTTP/1.1\r\nX-A: {}\r\n\r\n", "b".repeat(20 << 20))).await;
+    let answer = client.answer().await;
+    assert_eq!(answer.status, 431);
+    assert_eq!(client.drained().await, "");
 }
 
 #[tokio::test]
@@ -228,8 +305,9 @@ async fn chunks_that_are_not_well_formed_are_refused_and_end_both_connections() 
     ] {
         let mut client = space.connect().await;
         let head = format!("POST /app/ HTTP/1.1\r\n{}\r\nTransfer-Encoding: chunked", space.origin());
-        client.send(&(space.request(&head) + bad + "GET /app/next HTTP/1.1\r\nHost: localhost\r\n\r\n")).await;
+        client.send(&space.request(&head)).await;
         let (stream, _) = listener.accept().await.unwrap();
+        client.send(&(bad.to_owned() + "GET /app/next HTTP/1.1\r\nHost: localhost\r\n\r\n")).await;
         let mut app = Client { stream, read: Vec::new() };
         assert_eq!(client.answer().await.status, 400, "{bad:.40?}");
         assert_eq!(client.drained().await, "");
@@ -255,8 +333,8 @@ async fn an_upload_that_breaks_off_ends_the_connection_to_the_app() {
 #[test]
 fn there_are_as_many_connections_as_descriptors_allow() {
     for (descriptors, connections) in
-        [(0, 64), (256, 64), (512, 128), (1024, 384), (8448, 4096), (20_000, 4096), (u64::MAX, 4096)]
+        [(0, 64), (256, 64), (512, 128), (1024, 384), (8448, 4096), (20_000, 9872), (u64::MAX, 16_384)]
     {
-        assert_eq!(crate::proxy::connections(descriptors), connections, "{descriptors}");
+        assert_eq!(crate::proxy::seats::connections(descriptors), connections, "{descriptors}");
     }
 }

@@ -92,6 +92,8 @@ impl Space {
             now,
             tls,
             access,
+            // For 128 connections.
+            descriptors: 512,
         };
         let (noted, notes) = watch::channel(Vec::new());
         tokio::spawn(answer_requests(hall, noted));
@@ -202,6 +204,10 @@ where
     while let Some(head) = app.head().await {
         let length = number(&head, "content-length").unwrap_or(0);
         app.exactly(length).await;
+        if header(&head, "transfer-encoding").is_some() {
+            app.until("0\r\n\r\n").await;
+            app.read.clear();
+        }
         app.send(&answer(&head)).await;
     }
 }
