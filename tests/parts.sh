@@ -26,19 +26,22 @@ packages() {
     for package in python3-venv chromium chromium-driver fonts-dejavu-core podman runc debootstrap; do
         dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
     done
-    [ ${#missing[@]} = 0 ] && return
-    echo "missing: ${missing[*]}"
+    [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
+}
+
+install_packages() {
+    echo "missing: $*"
     local root=()
     if [ "$(id -u)" != 0 ]; then
         command -v sudo >/dev/null || {
-            echo "cannot install ${missing[*]}: neither root nor sudo; install them as root and run this again" >&2
+            echo "cannot install $*: neither root nor sudo; install them as root and run this again" >&2
             return 1
         }
         root=(sudo)
     fi
     "${root[@]}" apt-get -qq -o DPkg::Lock::Timeout=300 update || return
     "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 \
-        install -y --no-install-recommends "${missing[@]}" >tests/.work/apt.log 2>&1 || {
+        install -y --no-install-recommends "$@" >tests/.work/apt.log 2>&1 || {
         tail -n 20 tests/.work/apt.log >&2
         return 1
     }

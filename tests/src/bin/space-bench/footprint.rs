@@ -1,14 +1,13 @@
-//! Benchmarks: figures of the binary in `SPACE_AGENT_BIN`, compared with DESIGN's budgets. Called by `tests/bench`.
-//!
-//! Prints a table in Markdown; ends with 1 if a budget is exceeded, with 2 if nothing was measured.
+//! What the agent needs when nothing happens: memory, wake-ups, size, the time to its first answer.
 
+use crate::Figure;
 use nix::sys::signal::Signal;
 use space_tests::client::{Client, whole};
 use space_tests::command;
 use space_tests::places::{agent, full};
 use space_tests::space::{Run, SOON, Space};
 use space_tests::{processes, wait::wait_for};
-use std::process::{Command, ExitCode};
+use std::process::Command;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -17,36 +16,11 @@ const NO_APP: &str = "apps: []\n";
 /// After the boot, until memory and timers have come to rest.
 const SETTLE: Duration = Duration::from_secs(5);
 
-/// One line of the table.
-struct Figure {
-    what: String,
-    budget: String,
-    measured: String,
-    kept: bool,
-}
-
-impl Figure {
-    fn new(what: &str, unit: &str, budget: f64, measured: f64, less: &str) -> Figure {
-        let kept = if less == "below" { measured < budget } else { measured <= budget };
-        let (budget, measured) = (format!("{less} {budget} {unit}"), format!("{measured:.2} {unit}"));
-        Figure { what: what.to_owned(), budget, measured, kept }
-    }
-}
-
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    if std::env::args().nth(1).as_deref() != Some("footprint") {
-        eprintln!("usage: space-bench footprint");
-        return ExitCode::from(2);
-    }
+pub(crate) async fn measure() -> Vec<Figure> {
     let mut figures = idle().await;
     figures.extend(binary().await);
     figures.push(first_answer().await);
-    println!("| what | budget | measured | |\n|---|---|---|---|");
-    for Figure { what, budget, measured, kept } in &figures {
-        println!("| {what} | {budget} | {measured} | {} |", if *kept { "kept" } else { "EXCEEDED" });
-    }
-    ExitCode::from(u8::from(figures.iter().any(|figure| !figure.kept)))
+    figures
 }
 
 /// Memory and wake-ups of both processes of a space in which nothing runs and nobody asks.
@@ -146,7 +120,7 @@ async fn first_answer() -> Figure {
 }
 
 /// Ends a run, early in its boot too, where it may not listen to the control API yet.
-async fn end(mut run: Run) {
+pub(crate) async fn end(mut run: Run) {
     run.signal(Signal::SIGTERM);
     let gone = wait_for(Duration::from_secs(30), "the space to end", async || run.ended().ok_or("it runs")).await;
     gone.unwrap_or_else(|seen| panic!("{seen}"));
