@@ -19,6 +19,9 @@ mod flow;
 mod forward;
 mod frames;
 mod framing;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod headers;
 mod keys;
 pub mod link;

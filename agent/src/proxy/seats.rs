@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
@@ -43,6 +43,8 @@ pub(super) struct Seats {
     listener: TcpListener,
     most: usize,
     open: JoinSet<()>,
+    /// Of these, told to end.
+    told: usize,
     /// In the order in which they came.
     guests: Vec<Guest>,
     /// Stands for the descriptor of one more connection.
@@ -70,7 +72,8 @@ pub(super) struct Arrival {
 impl Seats {
     pub(super) fn new(listener: TcpListener, descriptors: u64) -> Seats {
         let most = connections(descriptors);
-        let mut seats = Seats { listener, most, open: JoinSet::new(), guests: Vec::new(), reserve: None, full: false };
+        let mut seats =
+            Seats { listener, most, open: JoinSet::new(), told: 0, guests: Vec::new(), reserve: None, full: false };
         seats.keep_reserve();
         seats
     }
@@ -78,20 +81,22 @@ impl Seats {
     /// Waits for the next client. Cancel-safe: whoever was accepted is returned.
     pub(super) async fn next(&mut self) -> Arrival {
         loop {
-            while self.open.try_join_next().is_some() {}
             self.keep_reserve();
-            if self.open.len() >= self.most && !self.make_room().await && self.open.len() >= self.most + SPARE {
+            if self.taken() >= self.most && !self.make_room() && self.taken() >= self.most + SPARE {
                 self.wait().await;
                 continue;
             }
             // Both are cancel-safe: whoever is accepted is returned, and a joined task needs no farewell.
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
-                Some(_) = self.open.join_next(), if !self.open.is_empty() => continue,
+                Some(left) = self.open.join_next(), if !self.open.is_empty() => {
+                    self.left(left);
+                    continue;
+                }
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    let is_spare = self.open.len() >= self.most || self.reserve.is_none();
+                    let is_spare = self.reserve.is_none() || self.taken() >= self.most && !self.make_room();
                     return Arrival { stream, peer, busy: Arc::default(), is_spare };
                 }
                 Err(error) => {
@@ -100,6 +105,20 @@ impl Seats {
                     }
                 }
             }
+        }
+    }
+
+    /// Open connections, without those that have been told to end.
+    fn taken(&mut self) -> usize {
+        while let Some(left) = self.open.try_join_next() {
+            self.left(left);
+        }
+        self.open.len().saturating_sub(self.told)
+    }
+
+    fn left(&mut self, left: Result<(), JoinError>) {
+        if left.is_err_and(|error| error.is_cancelled()) {
+            self.told = self.told.saturating_sub(1);
         }
     }
 
@@ -112,11 +131,11 @@ impl Seats {
     }
 
     /// Ends the oldest connection that nothing happens on.
-    async fn make_room(&mut self) -> bool {
+    fn make_room(&mut self) -> bool {
         self.guests.retain(|guest| !guest.task.is_finished());
         let Some(idle) = self.guests.iter().position(|guest| !guest.busy.is()) else { return false };
         self.guests.remove(idle).task.abort();
-        self.open.join_next().await;
+        self.told += 1;
         true
     }
 
@@ -128,7 +147,7 @@ impl Seats {
         self.full = true;
         // Both are cancel-safe: a joined task needs no farewell.
         tokio::select! {
-            _ = self.open.join_next() => {}
+            Some(left) = self.open.join_next() => self.left(left),
             () = sleep(BREATH) => {}
         }
     }
@@ -143,7 +162,9 @@ impl Seats {
             warn!(%error, "no connection can be accepted just now");
         }
         self.full = true;
-        if self.make_room().await {
+        if self.make_room() {
+            // Its descriptor is free once its task has been ended.
+            tokio::task::yield_now().await;
             return None;
         }
         // The next client gets the descriptor that was kept back.
@@ -160,7 +181,7 @@ impl Seats {
         if self.reserve.is_none() {
             self.reserve = self.listener.as_fd().try_clone_to_owned().ok();
         }
-        if self.reserve.is_some() && self.open.len() < self.most {
+        if self.reserve.is_some() && self.taken() < self.most {
             self.full = false;
         }
     }

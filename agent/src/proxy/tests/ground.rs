@@ -95,8 +95,8 @@ impl Space {
             tls,
             access,
             connections: Arc::default(),
-            // The fewest connections that there are.
-            descriptors: 0,
+            // For 128 connections.
+            descriptors: 512,
         };
         let (noted, notes) = watch::channel(Vec::new());
         let woken = Arc::default();
