@@ -12,6 +12,9 @@ pub mod api;
 mod ask;
 mod boots;
 mod extract;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod log;
 mod problem;
 pub mod rights;

@@ -19,6 +19,9 @@ mod flow;
 mod forward;
 mod frames;
 mod framing;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod headers;
 mod keys;
 pub mod link;
@@ -29,6 +32,7 @@ mod pool;
 mod ports;
 mod pulse;
 mod route;
+mod seats;
 mod serve;
 mod session;
 mod speech;
@@ -49,7 +53,6 @@ use crate::model::log::LogLine;
 use crate::model::now::{Now, Timestamp};
 use crate::model::route::Door;
 use crate::model::status::Status;
-use crate::sys::limits;
 use crate::sys::stop::Stop;
 use client::Client;
 use events::{Ring, Tail};
@@ -58,11 +61,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use pool::Pool;
 use pulse::Pulse;
+use seats::{Arrival, SPARE_TIME, Seats};
 use serve::{Front, Visit};
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,22 +73,12 @@ use tls::Tls;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
-use tracing::{debug, warn};
+use tokio::time::timeout;
+use tracing::debug;
 use tunnel::Agreed;
-use watched::{Busy, Watched};
+use watched::Watched;
 
-/// Open connections at most, however many descriptors there may be; further ones wait in the listener's backlog.
-const CONNECTIONS: usize = 4096;
-/// And at least, however few.
-const CONNECTIONS_AT_LEAST: usize = 64;
-/// Descriptors for everything else than clients and the connections to apps that their requests need.
-const OTHER_DESCRIPTORS: u64 = 256;
 const MAX_BUFFER: usize = 64 * 1024;
-/// What answers in flight get when the door closes.
-const GRACE: Duration = Duration::from_secs(2);
-/// After an accept that failed for want of descriptors or memory.
-const BREATH: Duration = Duration::from_millis(100);
 
 /// What the front door needs.
 pub struct Config {
@@ -100,6 +93,8 @@ pub struct Config {
     /// `None`: the door speaks plain HTTP.
     pub tls: Option<Pair>,
     pub access: Option<AccessLog>,
+    /// How many this process may have open.
+    pub descriptors: u64,
 }
 
 /// What the front door asks of the hall.
@@ -154,18 +149,15 @@ pub async fn run(config: Config, requests: mpsc::Sender<Request>, mut stop: Stop
         stop: stop.clone(),
     });
     let mut beats = pin!(front.pulse.beats());
-    let (mut open, most) = (JoinSet::new(), connections(limits::descriptors()));
+    let mut seats = Seats::new(listener, config.descriptors);
     loop {
-        // Every arm is cancel-safe: accept and the channels lose nothing, a joined task is returned or still there.
+        // Every arm is cancel-safe: whoever was accepted is returned, and the channels lose nothing.
         tokio::select! {
             () = stop.wanted() => break,
-            accepted = listener.accept(), if open.len() < most => match accepted {
-                Ok((stream, peer)) => {
-                    open.spawn(connection(front.clone(), stream, peer));
-                }
-                Err(error) => breathe(&error).await,
-            },
-            Some(_) = open.join_next(), if !open.is_empty() => {}
+            arrival = seats.next() => {
+                let busy = arrival.busy.clone();
+                seats.spawn(busy, connection(front.clone(), arrival));
+            }
             Ok(()) = door.changed() => {
                 let door = door.borrow_and_update().clone();
                 front.pool.keep_only(&door);
@@ -184,61 +176,36 @@ pub async fn run(config: Config, requests: mpsc::Sender<Request>, mut stop: Stop
             }
         }
     }
-    drop(listener);
     front.pulse.end();
-    drain(open).await;
+    seats.drain().await;
     keepers.shutdown().await;
     Ok(())
 }
 
-/// How many connections fit into a limit on descriptors: each may have one to an app beside it, for as long as it is
-/// open.
-fn connections(descriptors: u64) -> usize {
-    let fit = descriptors.saturating_sub(OTHER_DESCRIPTORS) / 2;
-    usize::try_from(fit).unwrap_or(CONNECTIONS).clamp(CONNECTIONS_AT_LEAST, CONNECTIONS)
-}
-
-/// A client that went away before it was accepted is nothing; without descriptors or memory it takes a moment.
-async fn breathe(error: &io::Error) {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
-    if !matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
-        warn!(%error, "no connection can be accepted just now");
-        sleep(BREATH).await;
-    }
-}
-
-/// Every connection has heard `stop` itself.
-async fn drain(mut open: JoinSet<()>) {
-    let all = async { while open.join_next().await.is_some() {} };
-    if timeout(GRACE, all).await.is_err() {
-        open.shutdown().await;
-    }
-}
-
 /// One client, from its first request to its last or to the end of its WebSocket.
-async fn connection(front: Arc<Front>, stream: TcpStream, peer: SocketAddr) {
-    let client = match front.tls.clone() {
-        None => Client::Plain(stream),
-        Some(tls) => match Box::pin(tls.accept(stream)).await {
-            Some(client) => client,
-            None => return,
-        },
-    };
+async fn connection(front: Arc<Front>, arrival: Arrival) {
+    let Arrival { stream, peer, busy, is_spare } = arrival;
+    let visit = Arc::new(Visit::new(front, peer.ip(), busy, is_spare));
     // Boxed, so that a WebSocket that lives for days doesn't keep the room that HTTP needed.
-    let agreed = Box::pin(requests(front, client, peer)).await;
+    let agreed = match is_spare {
+        true => timeout(SPARE_TIME, Box::pin(requests(visit, stream))).await.ok().flatten(),
+        false => Box::pin(requests(visit, stream)).await,
+    };
     if let Some(agreed) = agreed {
         agreed.join().await;
     }
 }
 
 /// Serves requests until the client leaves, or one of them has become a WebSocket.
-async fn requests(front: Arc<Front>, client: Client, peer: SocketAddr) -> Option<Agreed> {
+async fn requests(visit: Arc<Visit>, stream: TcpStream) -> Option<Agreed> {
     // Without it, small answers wait for acknowledgements; it fails only on a socket that is closed already.
-    client.socket().set_nodelay(true).ok()?;
-    let mut stop = front.stop.clone();
-    let busy = Arc::new(Busy::default());
-    let io = TokioIo::new(Watched::new(client, busy.clone()));
-    let visit = Arc::new(Visit::new(front, peer.ip(), busy));
+    stream.set_nodelay(true).ok()?;
+    let client = match visit.front.tls.clone() {
+        None => Client::Plain(stream),
+        Some(tls) => tls.accept(stream).await?,
+    };
+    let mut stop = visit.front.stop.clone();
+    let io = TokioIo::new(Watched::new(client, visit.busy.clone()));
     let service = service_fn(|request| {
         let visit = visit.clone();
         async move { Ok::<_, Infallible>(serve::answer(&visit, request).await) }

@@ -6,11 +6,15 @@
 pub mod browser;
 pub mod client;
 pub mod command;
+pub mod conformance;
 pub mod containers;
 pub mod jupyter;
+pub mod listener;
 pub mod places;
 pub mod prober;
 pub mod processes;
+pub mod record;
+pub mod rogue;
 pub mod rules;
 pub mod space;
 pub mod status;

@@ -14,6 +14,7 @@ use crate::model::status::{AgentStatus, Status};
 use crate::process::{self, Attached, Discretion, Link, Logs};
 use crate::sys::clock;
 use crate::sys::errors::chain;
+use crate::sys::limits;
 use crate::sys::link;
 use crate::sys::memory_file::MemoryFile;
 use crate::sys::stop::{Stop, StopSwitch, stop};
@@ -143,6 +144,7 @@ async fn live(
         now: clock::now,
         tls,
         access,
+        descriptors: limits::descriptors(),
     };
     rooms.open_front_door(front_door, proxy_sender)?;
     let process = process::Config {

@@ -68,6 +68,8 @@ pub(super) struct AppBody {
     traffic: Arc<Traffic>,
     passed: u64,
     ended: bool,
+    /// Told only after what came before it has gone out.
+    failed: Option<hyper::Error>,
 }
 
 impl AppBody {
@@ -77,7 +79,7 @@ impl AppBody {
         home: Option<Arc<Pool>>,
         traffic: Arc<Traffic>,
     ) -> AppBody {
-        AppBody { incoming, upstream: Some(upstream), home, traffic, passed: 0, ended: false }
+        AppBody { incoming, upstream: Some(upstream), home, traffic, passed: 0, ended: false, failed: None }
     }
 }
 
@@ -87,6 +89,9 @@ impl Body for AppBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Framed {
         let this = self.get_mut();
+        if let Some(error) = this.failed.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         let mut polled = Pin::new(&mut this.incoming).poll_frame(cx);
         if polled.is_pending()
             && let Some(upstream) = &mut this.upstream
@@ -94,10 +99,15 @@ impl Body for AppBody {
             upstream.drive(cx);
             polled = Pin::new(&mut this.incoming).poll_frame(cx);
         }
-        match &polled {
+        match polled {
+            Poll::Ready(Some(Err(error))) => {
+                this.home = None;
+                this.failed = Some(error);
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             Poll::Ready(None) => this.ended = true,
-            Poll::Ready(Some(Err(_))) => this.home = None,
-            Poll::Ready(Some(Ok(frame))) => this.passed += frame.data_ref().map_or(0, |data| data.len() as u64),
+            Poll::Ready(Some(Ok(ref frame))) => this.passed += frame.data_ref().map_or(0, |data| data.len() as u64),
             Poll::Pending => {}
         }
         polled

@@ -16,7 +16,9 @@ use super::websocket::Offer;
 use crate::model::route::{Route, RouteState};
 use bytes::Bytes;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONNECTION, HeaderName, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, UPGRADE};
+use hyper::header::{
+    CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, TRANSFER_ENCODING, UPGRADE,
+};
 use hyper::{Request, Response, StatusCode, Uri, Version};
 use tokio::time::Instant;
 use tracing::{debug, warn};
@@ -119,7 +121,18 @@ fn outgoing(request: Request<Incoming>, route: &Route, hop: &Hop) -> Result<Requ
     parts.extensions.clear();
     headers::to_app(&mut parts.headers, route, hop);
     let body = if body.is_end_stream() { ToApp::Nothing } else { ToApp::Some(body, route.traffic.clone()) };
+    measure(&mut parts.headers, &body);
     Ok(Request::from_parts(parts, body))
+}
+
+/// Says how long a body is, also where the client's word for it was for this hop only: without one, hyper sends a GET
+/// without its body.
+fn measure(headers: &mut hyper::HeaderMap, body: &ToApp) {
+    let ToApp::Some(body, _) = body else { return };
+    match body.size_hint().exact() {
+        Some(length) => headers.insert(CONTENT_LENGTH, HeaderValue::from(length)),
+        None => headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked")),
+    };
 }
 
 /// The answer as the browser gets it.

@@ -178,6 +178,9 @@ const CLAIMS: [&str; 8] = [
     "x-url-scheme",
 ];
 
+/// A server that reads `_` as `-` would take these for the length of the body.
+const LOOK_ALIKES: [&str; 2] = ["content_length", "transfer_encoding"];
+
 /// What a client says about where it comes from, however spelt: many servers read `_` as `-`.
 fn drop_claims(headers: &mut HeaderMap) {
     let dashed = |byte: u8| if byte == b'_' { b'-' } else { byte };
@@ -185,6 +188,9 @@ fn drop_claims(headers: &mut HeaderMap) {
         name.len() >= claim.len() && name.iter().zip(claim.as_bytes()).all(|(found, known)| dashed(*found) == *known)
     };
     drop_all(headers, |name| {
+        if LOOK_ALIKES.contains(&name.as_str()) {
+            return true;
+        }
         let name = name.as_str().as_bytes();
         // Few names begin so.
         matches!(name.first(), Some(b'x' | b'f' | b't'))

@@ -218,7 +218,7 @@ async fn asked(
     }
 }
 
-type Form = HashMap<String, String>;
+pub(super) type Form = HashMap<String, String>;
 
 /// A small form, as JSON (an object of strings) or as browsers send forms.
 async fn read_form(request: Request<Incoming>) -> Result<Form, Response<Body>> {
@@ -233,7 +233,11 @@ async fn read_form(request: Request<Incoming>) -> Result<Form, Response<Body>> {
         let wrong = |_| answer::text(StatusCode::BAD_REQUEST, "the body is not a JSON object of strings");
         return serde_json::from_slice(&bytes).map_err(wrong);
     }
-    Ok(bytes.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()).map(pair).collect())
+    Ok(form(&bytes))
+}
+
+pub(super) fn form(body: &[u8]) -> Form {
+    body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()).map(pair).collect()
 }
 
 fn pair(pair: &[u8]) -> (String, String) {

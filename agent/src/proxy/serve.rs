@@ -7,7 +7,7 @@ use super::headers::Hop;
 use super::keys::Keys;
 use super::pool::Pool;
 use super::pulse::Pulse;
-use super::route::{self, Destination};
+use super::route::{self, Destination, Own};
 use super::session::{self, Session};
 use super::tls::Tls;
 use super::tunnel::Agreed;
@@ -63,7 +63,9 @@ pub(super) struct Visit {
     pub(super) front: Arc<Front>,
     pub(super) peer: IpAddr,
     pub(super) hop: Hop,
-    busy: Arc<Busy>,
+    pub(super) busy: Arc<Busy>,
+    /// One connection too many: it hears whether the agent lives, and no more.
+    is_spare: bool,
     known: Mutex<Option<Known>>,
     /// Set by the request that turns this connection into a WebSocket; taken when hyper is done with it.
     tunnel: Mutex<Option<Agreed>>,
@@ -95,9 +97,9 @@ fn only<'a>(headers: &'a HeaderMap, name: &hyper::header::HeaderName) -> Option<
 }
 
 impl Visit {
-    pub(super) fn new(front: Arc<Front>, peer: IpAddr, busy: Arc<Busy>) -> Visit {
+    pub(super) fn new(front: Arc<Front>, peer: IpAddr, busy: Arc<Busy>, is_spare: bool) -> Visit {
         let hop = Hop::new(peer, front.tls.is_some());
-        Visit { front, peer, hop, busy, known: Mutex::default(), tunnel: Mutex::new(None) }
+        Visit { front, peer, hop, busy, is_spare, known: Mutex::default(), tunnel: Mutex::new(None) }
     }
 
     /// The session of a request that says the same as the one before it on this connection. `Some(None)`: it has none.
@@ -144,7 +146,10 @@ pub(super) async fn answer(visit: &Visit, request: Request<Incoming>) -> Respons
 
 async fn checked(visit: &Visit, request: Request<Incoming>) -> Response<Body> {
     let socket = websocket::is_wanted(request.headers());
-    let mut response = admitted(visit, socket, request).await;
+    let mut response = match visit.is_spare {
+        true => spare(visit, request).await,
+        false => admitted(visit, socket, request).await,
+    };
     if response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream")) {
         visit.busy.answers_without_end();
     }
@@ -153,6 +158,18 @@ async fn checked(visit: &Visit, request: Request<Incoming>) -> Response<Body> {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// Only what a platform asks about is answered when all connections are in use.
+async fn spare(visit: &Visit, request: Request<Incoming>) -> Response<Body> {
+    let door = visit.front.door.borrow().clone();
+    let response = match route::lead(&door, request.uri().path()) {
+        Destination::Own(own @ (Own::Live | Own::Ready | Own::Idle)) => {
+            own::answer(&visit.front, &door, own, None, request).await
+        }
+        _ => answer::later("too many connections to this space are open and busy: close some pages, or come again"),
+    };
+    answer::with(response, CONNECTION, "close")
 }
 
 async fn admitted(visit: &Visit, socket: bool, request: Request<Incoming>) -> Response<Body> {

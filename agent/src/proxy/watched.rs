@@ -35,10 +35,17 @@ const LINGER_BYTES: usize = 32 << 20;
 const PIECE: usize = 4 * 1024;
 
 /// What the rest of the door and a connection tell each other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Busy {
     request: AtomicBool,
     endless: AtomicBool,
+}
+
+impl Default for Busy {
+    /// Busy until it has been heard.
+    fn default() -> Busy {
+        Busy { request: AtomicBool::new(true), endless: AtomicBool::new(false) }
+    }
 }
 
 impl Busy {

@@ -3,14 +3,17 @@
 //! Each story is one function whose name is a sentence. Fast counts as they stand; full counts with `tests/soak`.
 #![allow(clippy::unwrap_used, reason = "all of this is tests, also what is not marked so")]
 
+mod advisories;
 mod bad_input;
 mod boot;
 mod browsers;
 mod commands;
 mod compatibility;
+mod conformance;
 mod containers;
 mod control;
 mod crash;
+mod credentials;
 mod documents;
 mod ending;
 mod front_door;

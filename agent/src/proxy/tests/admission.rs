@@ -333,8 +333,8 @@ async fn an_upload_that_breaks_off_ends_the_connection_to_the_app() {
 #[test]
 fn there_are_as_many_connections_as_descriptors_allow() {
     for (descriptors, connections) in
-        [(0, 64), (256, 64), (512, 128), (1024, 384), (8448, 4096), (20_000, 4096), (u64::MAX, 4096)]
+        [(0, 64), (256, 64), (512, 128), (1024, 384), (8448, 4096), (20_000, 9872), (u64::MAX, 16_384)]
     {
-        assert_eq!(crate::proxy::connections(descriptors), connections, "{descriptors}");
+        assert_eq!(crate::proxy::seats::connections(descriptors), connections, "{descriptors}");
     }
 }

@@ -15,7 +15,7 @@ async fn the_app_sees_the_path_and_the_host_that_came_and_none_of_this_hops_head
     let answer = space
         .ask(
             "GET /app/a%2Fb//../c?x=%20&y=[1]&z={} HTTP/1.1\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\n\
-             Keep-Alive: 5\r\nTE: trailers\r\nProxy-Authorization: x\r\nAuthorization: Bearer x\r\nUpgrade: h2c\r\n\
+             Keep-Alive: 5\r\nTE: gzip\r\nProxy-Authorization: x\r\nAuthorization: Bearer x\r\nUpgrade: h2c\r\n\
              X-Forwarded-For: 10.1.2.3\r\nForwarded: for=10.1.2.3\r\nX-Mine: 1",
         )
         .await;

@@ -94,6 +94,8 @@ impl Space {
             now,
             tls,
             access,
+            // For 128 connections.
+            descriptors: 512,
         };
         let (noted, notes) = watch::channel(Vec::new());
         let woken = Arc::default();
