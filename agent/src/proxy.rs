@@ -106,6 +106,8 @@ pub enum Request {
     Keep { duration: Duration, reply: oneshot::Sender<Result<(), String>> },
     /// "Start" on the page of recovery and parked mode. Refused with a sentence.
     Start { reply: oneshot::Sender<Result<(), String>> },
+    /// Somebody who may use this app, by its name, wants it: answered once the status shows that it is on its way.
+    Wake { app: String, reply: oneshot::Sender<()> },
     /// A command for the console of recovery mode. Refused with a sentence.
     Rescue { command: String, reply: oneshot::Sender<Result<(), String>> },
     /// Something that belongs into the space's events.

@@ -525,12 +525,14 @@ pub(super) fn door(space: &Space, workshop: &Workshop) -> Door {
             traffic: workshop.meters.of(&definition.name),
             opens: match space.spec.apps[index].kind {
                 AppKind::Jupyterlab(_) => Opens::Lab,
+                AppKind::CodeEditor(_) => Opens::Folder,
                 AppKind::Command(_) => Opens::Nothing,
             },
             port: None,
             state: match app.state {
                 State::Ready { .. } if app.ready() && space.up() => RouteState::Ready,
                 State::GivenUp | State::Stopped => RouteState::Gone,
+                _ if space.up() && app.sleeps() => RouteState::Asleep,
                 _ if space.up() => RouteState::NotYet,
                 _ => RouteState::Gone,
             },

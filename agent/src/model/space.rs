@@ -211,6 +211,10 @@ pub enum Event {
         app: usize,
         by: String,
     },
+    /// Somebody who may use this app, by its place in the document, wants it: if it sleeps, it starts.
+    AppWanted {
+        app: usize,
+    },
     /// Somebody wants the space to leave recovery or parked mode.
     StartAsked {
         by: String,
@@ -317,7 +321,7 @@ impl Space {
         Space {
             phase: Phase::Booting { since: now },
             steps: step::not_run(&spec.steps),
-            apps: vec![AppRun::waiting(); spec.apps.len()],
+            apps: spec.apps.iter().map(|app| AppRun::new(app.start)).collect(),
             activity: Activity::default(),
             leases: Vec::new(),
             warnings: Vec::new(),
@@ -356,6 +360,7 @@ impl Space {
             Event::LinkUsed { id, expires } => self.link_used(id, expires, now),
             Event::StopAsked { reason } => self.stop_asked(reason, now, &mut effects),
             Event::RestartAsked { app, by } => self.restart_asked(app, &by, now, &mut effects),
+            Event::AppWanted { app } => self.app_wanted(app, now),
             Event::StartAsked { by } => self.start_asked(&by, now, &mut effects),
             Event::Replaced { spec, app_facts } => self.replaced(*spec, app_facts, &mut effects),
             Event::Reloaded { spec, told } => self.reloaded(*spec, told, now),

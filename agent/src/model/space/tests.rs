@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 mod detour;
 mod ending;
+mod on_demand;
 mod properties;
 
 /// A space whose clock the test moves.
