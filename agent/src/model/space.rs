@@ -193,6 +193,11 @@ pub enum Event {
         child: String,
     },
     Seen(Reading),
+    /// A person or a client has worked in an app, or on a port, since the last look at what passes the front door.
+    Worked {
+        /// By its name.
+        app: String,
+    },
     LeaseTaken(Lease),
     LeaseEnded {
         id: String,
@@ -355,6 +360,7 @@ impl Space {
             Event::OtherEnded { child, exit } => self.other_ended(&child, &exit),
             Event::AppReady { child } => self.app_ready(&child, now, &mut effects),
             Event::Seen(reading) => self.seen(reading, now),
+            Event::Worked { app } => self.worked(&app, now),
             Event::LeaseTaken(lease) => self.lease_taken(lease),
             Event::LeaseEnded { id } => self.lease_ended(&id, now),
             Event::LinkUsed { id, expires } => self.link_used(id, expires, now),

@@ -226,6 +226,22 @@ fn an_untouched_space_is_warned_of_looked_at_and_then_stopped_with_code_0() {
 }
 
 #[test]
+fn somebody_who_works_in_an_app_wakes_a_space_that_was_about_to_stop() {
+    let mut story = Story::new().ready();
+    story.after(55);
+    assert_eq!(story.status().phase, PhaseName::Notice);
+    assert_eq!(story.happens(Event::Worked { app: "default".into() }), []);
+    assert_eq!(story.status().phase, PhaseName::Running);
+    let label = story.space.app_facts[0].label.clone();
+    assert!(story.status().activity.sentence.starts_with(&format!("Active: somebody worked in {label} 0 s ago")));
+    story.after(10);
+    assert!(story.status().activity.sentence.contains(&format!("when somebody worked in {label}")));
+    assert_eq!(story.status().activity.stops_at, Some(at(story.ms + 50_000).wall));
+    story.happens(Event::Worked { app: "proxy/".into() });
+    assert!(story.status().activity.sentence.contains("somebody worked in a server on a port"));
+}
+
+#[test]
 fn who_could_not_be_seen_for_long_still_gets_the_whole_notice() {
     let mut story = Story::new().ready();
     let hangs = || Event::Seen(Reading { app: "default".into(), seen: Err("it hangs".into()) });

@@ -94,6 +94,7 @@ impl Space {
             now,
             tls,
             access,
+            connections: Arc::default(),
             // For 128 connections.
             descriptors: 512,
         };
