@@ -5,6 +5,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
+#[path = "documents/decoder_only.rs"]
+mod decoder_only;
+
+use decoder_only::DECODER_ONLY;
 use space_lifecycle::{
     Action, AppKind, Blocks, Mistakes, Mode, Moment, OnFailure, Read, SignIn, Space, Upstream, command_space,
     default_space, plan, read, salvage, schema, to_json,
@@ -14,46 +18,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Duration;
-
-/// Bad documents that the schema accepts or never sees, each with the reason.
-const DECODER_ONLY: &[(&str, &str)] = &[
-    ("app-names-twice", "unique names: a schema can't compare items"),
-    ("idle-notice-too-long", "one duration against another"),
-    ("needs-cycle", "the steps as a graph"),
-    ("needs-unknown", "a name against the names of the steps"),
-    ("open-to-all", "one field against another"),
-    ("python-packages-in-one", "two package names without a comma are a guess about meaning"),
-    ("durations-beyond-a-year", "a pattern can't compare numbers across units"),
-    ("app-base-paths-overlap", "one base path against another"),
-    ("app-name-is-reserved", "the path that follows from a name"),
-    ("git-folder-unnamed", "the folder that follows from a URL"),
-    ("step-names-twice", "unique names: a schema can't compare items"),
-    ("app-backoff-turned", "one duration against another"),
-    ("step-start-needs-stop", "a name against the moment of another step"),
-    ("step-stop-needs-cycle", "the steps as a graph"),
-    ("step-stop-needs-start", "a name against the moment of another step"),
-    ("empty", "not a document: there is no tree to check"),
-    ("shell-script", "not a document: there is no tree to check"),
-    ("yaml-alias-bomb", "what aliases copy is unfolded before a schema sees it"),
-    ("yaml-at-sign", "not YAML: there is no tree to check"),
-    ("yaml-backslash", "not YAML: there is no tree to check"),
-    ("yaml-colon-in-script", "not YAML: there is no tree to check"),
-    ("yaml-dedent", "not YAML: there is no tree to check"),
-    ("yaml-duplicate-key", "JSON has no key twice"),
-    ("yaml-glob-as-alias", "not YAML: there is no tree to check"),
-    ("yaml-indentation", "not YAML: there is no tree to check"),
-    ("yaml-merge-key", "merge keys are YAML's, JSON has none"),
-    ("yaml-no-space-after-colon", "not YAML: there is no tree to check"),
-    ("yaml-package-with-extras", "not YAML: there is no tree to check"),
-    ("yaml-recursive-alias", "JSON has no aliases"),
-    ("yaml-tab", "not YAML: there is no tree to check"),
-    ("yaml-tag", "JSON has no tags"),
-    ("yaml-too-deep", "depth is bounded before a schema sees the tree"),
-    ("yaml-two-documents", "JSON has one document"),
-    ("yaml-unclosed-list", "not YAML: there is no tree to check"),
-    ("yaml-unclosed-quote", "not YAML: there is no tree to check"),
-    ("yaml-unknown-alias", "not YAML: there is no tree to check"),
-];
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)

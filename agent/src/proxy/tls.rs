@@ -53,6 +53,9 @@ pub struct Pair {
     pub not_for: Option<Account>,
 }
 
+/// Device, inode, seconds and nanoseconds of the last change, and size of each file that is there.
+type Stamp = [Option<(u64, u64, i64, i64, u64)>; 2];
+
 /// Why a pair cannot be used, and what to do.
 #[derive(Debug)]
 pub enum Error {
@@ -99,7 +102,7 @@ impl Pair {
     }
 
     /// What changes with the files.
-    fn stamp(&self) -> [Option<Stamp>; 2] {
+    fn stamp(&self) -> Stamp {
         [&self.cert, &self.key].map(|path| {
             let about = fs::metadata(path).ok()?;
             Some((about.dev(), about.ino(), about.mtime(), about.mtime_nsec(), about.size()))
@@ -112,9 +115,6 @@ fn contents(path: &Path) -> Result<Vec<u8>, Error> {
     let read = File::open(path).and_then(|file| file.take(LARGEST).read_to_end(&mut contents));
     read.map(|_| contents).map_err(|error| Error::Unreadable { path: path.to_owned(), error })
 }
-
-/// Device, inode, time of change in seconds and nanoseconds, size.
-type Stamp = (u64, u64, i64, i64, u64);
 
 /// What connections are received with.
 #[derive(Debug, Clone)]
@@ -205,7 +205,7 @@ async fn say_https(mut stream: TcpStream) {
 }
 
 /// `None`: the disk hangs.
-async fn look(pair: &Arc<Pair>) -> Option<[Option<Stamp>; 2]> {
+async fn look(pair: &Arc<Pair>) -> Option<Stamp> {
     let pair = pair.clone();
     timeout(READ, spawn_blocking(move || pair.stamp())).await.ok()?.ok()
 }
