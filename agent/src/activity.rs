@@ -6,6 +6,9 @@
 //! activity.
 
 mod kernels;
+mod traffic;
+
+pub use traffic::Traffic;
 
 use crate::model::reading::Reading;
 use crate::model::route::Upstream;

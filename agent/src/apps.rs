@@ -4,6 +4,7 @@
 //! takes the [`ChildSpec`](crate::model::child::ChildSpec), the front door the upstream, the activity room the
 //! kernels interface.
 
+mod code_editor;
 mod command;
 mod jupyterlab;
 pub mod recovery;
@@ -19,6 +20,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+pub use code_editor::VSCODE_WORK;
 pub use jupyterlab::config_files;
 
 /// The longest path of a unix socket: `sun_path` is 108 bytes with its ending zero.
@@ -51,6 +53,8 @@ pub struct Definition {
     pub label: String,
     pub program: Program,
     pub args: Vec<String>,
+    /// What programs of other file names are told instead.
+    pub other_args: Vec<(&'static str, Vec<String>)>,
     /// The whole environment.
     pub env: BTreeMap<String, String>,
     /// Working folder.
@@ -99,12 +103,11 @@ pub struct Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let places: Vec<_> = self.program.candidates.iter().map(|path| path.display().to_string()).collect();
-        let places = if places.is_empty() { "PATH, which is empty".to_owned() } else { places.join(", ") };
+        let places = places(&self.program.candidates);
         let Program { name, remedy, .. } = &self.program;
         write!(
             f,
-            "cannot start the app {}: there is no {name} that can be executed{} (looked at {places}): {remedy}",
+            "cannot start the app {}: there is no {name} that can be executed{} (looked {places}): {remedy}",
             self.app,
             self.account.as_ref().map_or(String::new(), |account| format!(" by {account}"))
         )
@@ -113,10 +116,27 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// Where a program was looked for, behind the word `looked`: its places, or the folders if it has several names.
+fn places(candidates: &[PathBuf]) -> String {
+    let Some(first) = candidates.first() else { return "at PATH, which is empty".into() };
+    if candidates.iter().all(|path| path.file_name() == first.file_name()) {
+        let places: Vec<_> = candidates.iter().map(|path| path.display().to_string()).collect();
+        return format!("at {}", places.join(", "));
+    }
+    let mut folders: Vec<_> = Vec::new();
+    for folder in candidates.iter().filter_map(|path| path.parent()).map(|folder| folder.display().to_string()) {
+        if !folders.contains(&folder) {
+            folders.push(folder);
+        }
+    }
+    format!("in {}", folders.join(", "))
+}
+
 /// What `app` is in `place`.
 pub fn definition(app: &App, place: &Place) -> Definition {
     match &app.kind {
         AppKind::Jupyterlab(kind) => jupyterlab::definition(app, kind, place),
+        AppKind::CodeEditor(kind) => code_editor::definition(app, kind, place),
         AppKind::Command(kind) => command::definition(app, kind, place),
     }
 }
@@ -126,6 +146,7 @@ pub fn recovery_definition(app: &App, place: &Place) -> Definition {
     let normal = definition(app, place);
     match &app.kind {
         AppKind::Jupyterlab(kind) => recovery::jupyterlab(normal, kind, place),
+        AppKind::CodeEditor(kind) => recovery::code_editor(normal, kind, place),
         AppKind::Command(_) => recovery::command(normal, place),
     }
 }
@@ -146,8 +167,20 @@ pub fn find_program(definition: &Definition) -> Result<PathBuf, Error> {
     })
 }
 
+/// Removes what an app that was killed has left of its socket in the run folder: some servers would not take its place.
+pub fn forget_socket(definition: &Definition, run_folder: &Path) {
+    if let Upstream::Unix(path) = &definition.upstream
+        && path.starts_with(run_folder)
+    {
+        // Mostly there is none; and what cannot be removed is told by the server that finds it in its way.
+        let _ = fs::remove_file(path);
+    }
+}
+
 pub fn into_spec(definition: Definition, program: PathBuf) -> ChildSpec {
-    let Definition { args, env, folder, account, .. } = definition;
+    let Definition { args, other_args, env, folder, account, .. } = definition;
+    let other = other_args.into_iter().find(|(name, _)| program.file_name() == Some(name.as_ref()));
+    let args = other.map_or(args, |(_, args)| args);
     ChildSpec {
         program,
         args,
@@ -168,6 +201,12 @@ fn own_socket(name: &str, run_folder: &Path) -> PathBuf {
         return path;
     }
     folder.join(keys::fingerprint(name.as_bytes(), 16))
+}
+
+/// Programs of the environment are found in terminals and by `!` in notebooks.
+fn put_on_path(env: &mut BTreeMap<String, String>, environment: &Path) {
+    let path = env.get("PATH").map_or("", String::as_str);
+    env.insert("PATH".into(), format!("{}:{path}", environment.join("bin").display()));
 }
 
 /// `path` below the app's base path, as the app sees it.

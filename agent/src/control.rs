@@ -16,6 +16,7 @@ mod extract;
 #[doc(hidden)]
 pub mod fuzz;
 mod log;
+mod metrics;
 mod problem;
 pub mod rights;
 mod routes;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use metrics::Counters;
 pub use routes::openapi;
 
 /// What the room needs; sockets are bound by the caller, who also owns their paths.
@@ -50,6 +52,8 @@ pub struct Config {
     pub log_folder: PathBuf,
     /// Reads the boot record in the home.
     pub errands: Errands,
+    /// What has passed the front door.
+    pub counters: Counters,
 }
 
 /// What somebody with the right to it wants from the hall. An answer that nobody waits for any more may be dropped.
@@ -136,7 +140,8 @@ impl std::error::Error for Error {
 
 /// Serves both sockets until told to stop.
 pub async fn run(config: Config, requests: mpsc::Sender<Request>, stop: Stop) -> Result<(), Error> {
-    let room = routes::Room::new(config.status, requests, config.log_folder, config.errands, stop.clone());
+    let room =
+        routes::Room::new(config.status, requests, config.log_folder, config.errands, config.counters, stop.clone());
     let router = routes::router(room);
     let owners = Owners { user_uid: config.user_uid, agent_uid: config.agent_uid };
     let user = serve::Served::new(Door::User, config.user_socket, owners, router.clone())?;

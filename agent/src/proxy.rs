@@ -53,6 +53,7 @@ use crate::model::log::LogLine;
 use crate::model::now::{Now, Timestamp};
 use crate::model::route::Door;
 use crate::model::status::Status;
+use crate::model::traffic::{Connections, Open};
 use crate::sys::stop::Stop;
 use client::Client;
 use events::{Ring, Tail};
@@ -93,6 +94,7 @@ pub struct Config {
     /// `None`: the door speaks plain HTTP.
     pub tls: Option<Pair>,
     pub access: Option<AccessLog>,
+    pub connections: Arc<Connections>,
     /// How many this process may have open.
     pub descriptors: u64,
 }
@@ -106,6 +108,8 @@ pub enum Request {
     Keep { duration: Duration, reply: oneshot::Sender<Result<(), String>> },
     /// "Start" on the page of recovery and parked mode. Refused with a sentence.
     Start { reply: oneshot::Sender<Result<(), String>> },
+    /// Somebody who may use this app, by its name, wants it: answered once the status shows that it is on its way.
+    Wake { app: String, reply: oneshot::Sender<()> },
     /// A command for the console of recovery mode. Refused with a sentence.
     Rescue { command: String, reply: oneshot::Sender<Result<(), String>> },
     /// Something that belongs into the space's events.
@@ -154,7 +158,7 @@ pub async fn run(config: Config, requests: mpsc::Sender<Request>, mut stop: Stop
             () = stop.wanted() => break,
             arrival = seats.next() => {
                 let busy = arrival.busy.clone();
-                seats.spawn(busy, connection(front.clone(), arrival));
+                seats.spawn(busy, connection(front.clone(), arrival, config.connections.opened()));
             }
             Ok(()) = door.changed() => {
                 let door = door.borrow_and_update().clone();
@@ -181,7 +185,7 @@ pub async fn run(config: Config, requests: mpsc::Sender<Request>, mut stop: Stop
 }
 
 /// One client, from its first request to its last or to the end of its WebSocket.
-async fn connection(front: Arc<Front>, arrival: Arrival) {
+async fn connection(front: Arc<Front>, arrival: Arrival, _counted: Open) {
     let Arrival { stream, peer, busy, is_spare } = arrival;
     let visit = Arc::new(Visit::new(front, peer.ip(), busy, is_spare));
     // Boxed, so that a WebSocket that lives for days doesn't keep the room that HTTP needed.

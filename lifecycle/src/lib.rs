@@ -29,8 +29,8 @@ pub use preset::{command_space, default_space};
 pub use schema::schema;
 
 pub use space::{
-    AccessLog, Action, AgentPolicy, App, AppKind, AppRestart, Blocks, Command, FrontDoor, Idle, JupyterLab, Limits,
-    Live, Moment, OnFailure, Python, Restart, SignIn, Space, SpaceInfo, Step, StepKind, Stop, Sudo, Tls, Upstream,
-    User,
+    AccessLog, Action, AgentPolicy, App, AppKind, AppRestart, Blocks, CodeEditor, Command, FrontDoor, Idle, JupyterLab,
+    Limits, Live, Moment, OnFailure, Python, Restart, SignIn, Space, SpaceInfo, Start, Step, StepKind, Stop, Sudo, Tls,
+    Upstream, User,
 };
 pub use tree::to_json;

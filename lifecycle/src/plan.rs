@@ -7,8 +7,8 @@ use crate::duration::text as duration_text;
 use crate::mistake::{printable, without_credentials};
 use crate::order::awaited;
 use crate::space::{
-    AccessLog, Action, App, AppKind, AppRestart, Blocks, Limits, Moment, OnFailure, SignIn, Space, Step, StepKind, Tls,
-    Upstream, User, usual_ready_deadline,
+    AccessLog, Action, App, AppKind, AppRestart, Blocks, Limits, Moment, OnFailure, SignIn, Space, Start, Step,
+    StepKind, Tls, Upstream, User, usual_ready_deadline,
 };
 use serde::Serialize;
 use std::fmt;
@@ -56,6 +56,7 @@ pub struct PlannedApp {
     pub does: String,
     /// As a browser sees it: below the front door's base path.
     pub path: String,
+    pub start: Start,
     /// The steps it waits for, those that these need among them.
     pub after: Vec<String>,
     /// `2m`: how long a start may take until the app answers.
@@ -148,6 +149,7 @@ fn planned_app(app: &App, base_path: &str, awaited: &[String]) -> PlannedApp {
         kind: app.kind_name(),
         does: app_text(&app.kind),
         path: format!("{}{}", base_path.trim_end_matches('/'), app.base_path),
+        start: app.start,
         after: awaited.to_vec(),
         ready_deadline: duration_text(app.ready_deadline),
         restart: PlannedRestart::of(&app.restart),
@@ -198,6 +200,11 @@ fn app_text(kind: &AppKind) -> String {
             Some(environment) => format!("jupyter-lab from {}", environment.display()),
             None => "jupyter-lab from PATH".to_owned(),
         },
+        AppKind::CodeEditor(editor) => {
+            let place = editor.environment.as_ref().map_or("PATH".to_owned(), |path| path.display().to_string());
+            let folder = editor.folder.as_ref().map(|path| format!(", opens {}", path.display()));
+            format!("VS Code's server from {place}{}", folder.unwrap_or_default())
+        }
         AppKind::Command(command) => {
             let place = match &command.upstream {
                 Upstream::Port(port) => format!("on port {port}"),
@@ -268,9 +275,11 @@ impl PlannedStep {
 impl PlannedApp {
     /// What is unusual about its running has a row of its own each.
     fn rows(&self) -> Vec<Vec<String>> {
-        let mut notes = vec![match self.after.as_slice() {
-            [] => "at once".to_owned(),
-            steps => format!("after {}", steps.join(", ")),
+        let mut notes = vec![match (self.start, self.after.as_slice()) {
+            (Start::Boot, []) => "at once".to_owned(),
+            (Start::Boot, steps) => format!("after {}", steps.join(", ")),
+            (Start::OnDemand, []) => "at its first request".to_owned(),
+            (Start::OnDemand, steps) => format!("at its first request, after {}", steps.join(", ")),
         }];
         if self.ready_deadline != duration_text(usual_ready_deadline()) {
             notes.push(format!("ready within {}", self.ready_deadline));

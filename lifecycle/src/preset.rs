@@ -2,7 +2,7 @@
 
 use crate::space::{
     Action, AgentPolicy, App, AppKind, AppRestart, Blocks, Command, FrontDoor, Idle, JupyterLab, Limits, Moment,
-    OnFailure, Python, Space, SpaceInfo, Step, StepKind, Stop, Upstream, usual_ready_deadline,
+    OnFailure, Python, Space, SpaceInfo, Start, Step, StepKind, Stop, Upstream, usual_ready_deadline,
 };
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -54,6 +54,7 @@ pub(crate) fn app(name: &str, kind: AppKind, base_path: &str) -> App {
         kind,
         base_path: base_path.to_owned(),
         env: BTreeMap::new(),
+        start: Start::Boot,
         ready_deadline: usual_ready_deadline(),
         restart: AppRestart::default(),
         live: None,

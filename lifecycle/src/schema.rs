@@ -77,9 +77,10 @@ mod tests {
         same("Git", &[&words::GIT]);
         same("Python", &[&words::PYTHON]);
         same("JupyterlabApp", &[&words::APP, &words::JUPYTERLAB]);
+        same("CodeEditorApp", &[&words::APP, &words::CODE_EDITOR]);
         same("CommandApp", &[&words::APP, &words::COMMAND]);
         same("Ready", &[&words::READY]);
-        same("JupyterlabReady", &[&words::READY_LAB]);
+        same("KnownReady", &[&words::READY_KNOWN]);
         same("AppRestart", &[&words::APP_RESTART]);
         same("Live", &[&words::LIVE]);
         same("Limits", &[&words::LIMITS]);

@@ -143,14 +143,17 @@ pub enum OnFailure {
 /// A program that serves HTTP behind the front door.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct App {
-    /// Unique; default: `default` for the first app without a name of kind jupyterlab, else the kind.
+    /// Unique; default: `default` for the first app without a name of kind jupyterlab or code-editor, else the kind.
     pub name: String,
     pub kind: AppKind,
     /// Begins and ends with `/`; relative to `front_door.base_path`. Default `/jupyterlab/default/` for the first app of
-    /// kind jupyterlab, else `/<name>/`;
+    /// kind jupyterlab, `/codeeditor/default/` for the first of kind code-editor, else `/<name>/`;
     /// if `front_door.base_path` isn't `/`, the first app's default is `/` (that is, the front door's own base path).
     pub base_path: String,
     pub env: BTreeMap<String, String>,
+    /// When it is started. Default `boot`.
+    #[serde(default)]
+    pub start: Start,
     /// How long a start may take until the app answers. Default 2 minutes.
     #[serde(default = "usual_ready_deadline")]
     pub ready_deadline: Duration,
@@ -163,6 +166,17 @@ pub struct App {
     /// What the app and all that it starts may use.
     #[serde(default)]
     pub limits: Limits,
+}
+
+/// When an app is started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// When the space boots, after the steps that the apps wait for.
+    #[default]
+    Boot,
+    /// When somebody who has signed in asks for it at the front door. The space is ready without it.
+    OnDemand,
 }
 
 /// `apps[].restart`: more ends by itself than `max` within `within`, and the app is given up.
@@ -182,7 +196,7 @@ pub struct AppRestart {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Live {
     /// Below the base path, begins with `/`. Default: what is asked to see that the app is ready (`ready.path`; `/api` of
-    /// jupyterlab).
+    /// jupyterlab, `/healthz` of code-editor).
     pub path: String,
     /// Default 30 s, at least 1 s.
     pub every: Duration,
@@ -204,6 +218,7 @@ pub struct Limits {
 #[serde(rename_all = "kebab-case")]
 pub enum AppKind {
     Jupyterlab(JupyterLab),
+    CodeEditor(CodeEditor),
     Command(Command),
 }
 
@@ -212,6 +227,16 @@ pub enum AppKind {
 pub struct JupyterLab {
     /// The virtual environment in which `jupyter-lab` is looked for first, relative to the home; then PATH.
     pub environment: Option<PathBuf>,
+}
+
+/// VS Code for browsers, by whichever of its servers is there, started and known by the agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CodeEditor {
+    /// The environment in which its program is looked for first, relative to the home; then PATH, then where images keep
+    /// such programs.
+    pub environment: Option<PathBuf>,
+    /// What is opened, relative to the home; default: the home.
+    pub folder: Option<PathBuf>,
 }
 
 /// Anything that serves HTTP.
@@ -345,10 +370,11 @@ pub struct Restart {
 }
 
 impl App {
-    /// `jupyterlab` or `command`.
+    /// `jupyterlab`, `code-editor` or `command`.
     pub fn kind_name(&self) -> &'static str {
         match self.kind {
             AppKind::Jupyterlab(_) => "jupyterlab",
+            AppKind::CodeEditor(_) => "code-editor",
             AppKind::Command(_) => "command",
         }
     }

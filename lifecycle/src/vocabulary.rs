@@ -92,8 +92,8 @@ pub(crate) const PYTHON: Object = object("`python`", &["requirements", "packages
 ]);
 pub(crate) const APP: Object = object(
     "an app",
-    &["kind", "name", "base_path", "env", "ready", "restart", "live", "limits"],
-    &["start", "managed"],
+    &["kind", "name", "base_path", "env", "start", "ready", "restart", "live", "limits"],
+    &["managed"],
 )
 .also(&[
     ("type", "kind"),
@@ -105,6 +105,8 @@ pub(crate) const APP: Object = object(
     ("run", "command"),
     ("exec", "command"),
     ("venv", "environment"),
+    ("autostart", "start"),
+    ("workspace", "folder"),
     ("readiness", "ready"),
     ("health", "ready"),
     ("liveness", "live"),
@@ -113,15 +115,17 @@ pub(crate) const APP: Object = object(
     ("resources", "limits"),
 ]);
 pub(crate) const JUPYTERLAB: Object = object("an app of kind jupyterlab", &["environment"], &[]);
+pub(crate) const CODE_EDITOR: Object = object("an app of kind code-editor", &["environment", "folder"], &[]);
 pub(crate) const COMMAND: Object =
     object("an app of kind command", &["command", "port", "socket", "strip_base_path"], &[]);
 pub(crate) const READY: Object = object("`ready`", &["path", "deadline"], &[])
     .short("path")
     .also(&[("timeout", "deadline"), ("within", "deadline")]);
-/// The agent knows itself what to ask JupyterLab.
-pub(crate) const READY_LAB: Object = object("`ready` of an app of kind jupyterlab", &["deadline"], &[])
-    .short("deadline")
-    .also(&[("timeout", "deadline"), ("within", "deadline")]);
+/// Of an app that the agent knows itself how to ask.
+pub(crate) const READY_KNOWN: Object =
+    object("`ready` of an app of kind jupyterlab or code-editor", &["deadline"], &[])
+        .short("deadline")
+        .also(&[("timeout", "deadline"), ("within", "deadline")]);
 pub(crate) const APP_RESTART: Object = object("an app's `restart`", &["max", "within", "backoff"], &[]).also(&[
     ("wait", "backoff"),
     ("delay", "backoff"),
@@ -174,7 +178,7 @@ pub(crate) const AGENT: Object = object("`agent`", &["restart", "log_apps"], &[]
 pub(crate) const RESTART: Object = object("`agent.restart`", &["max", "within"], &[]).short("max");
 
 /// Every mapping, for "`steps` is a field of `lifecycle`".
-pub(crate) const ALL: [&Object; 24] = [
+pub(crate) const ALL: [&Object; 25] = [
     &DOCUMENT,
     &SPACE,
     &USER,
@@ -186,9 +190,10 @@ pub(crate) const ALL: [&Object; 24] = [
     &PYTHON,
     &APP,
     &JUPYTERLAB,
+    &CODE_EDITOR,
     &COMMAND,
     &READY,
-    &READY_LAB,
+    &READY_KNOWN,
     &APP_RESTART,
     &LIVE,
     &LIMITS,

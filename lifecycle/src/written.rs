@@ -185,6 +185,7 @@ pub struct Python {
 #[schemars(untagged)]
 pub enum App {
     Jupyterlab(JupyterlabApp),
+    CodeEditor(CodeEditorApp),
     Command(CommandApp),
 }
 
@@ -198,9 +199,11 @@ pub struct JupyterlabApp {
     /// Default: /jupyterlab/default/
     pub base_path: Option<BasePath>,
     pub env: Option<Env>,
+    /// Default: boot.
+    pub start: Option<Start>,
     /// The virtual environment in which it is looked for first, relative to the home. Default: PATH.
     pub environment: Option<PathBelowHome>,
-    pub ready: Option<JupyterlabReady>,
+    pub ready: Option<KnownReady>,
     pub restart: Option<AppRestart>,
     pub live: Option<Live>,
     pub limits: Option<Limits>,
@@ -210,6 +213,44 @@ pub struct JupyterlabApp {
 #[schemars(rename_all = "lowercase", inline)]
 pub enum JupyterlabKind {
     Jupyterlab,
+}
+
+/// When the app is started.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "kebab-case", inline)]
+pub enum Start {
+    /// When the space boots.
+    Boot,
+    /// At its first request.
+    OnDemand,
+}
+
+/// VS Code for browsers: sagemaker-code-editor, code-server or openvscode-server, whichever is there.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct CodeEditorApp {
+    pub kind: CodeEditorKind,
+    /// Default: default.
+    pub name: Option<Name>,
+    /// Default: /codeeditor/default/
+    pub base_path: Option<BasePath>,
+    pub env: Option<Env>,
+    /// Default: boot.
+    pub start: Option<Start>,
+    /// The environment in which it is looked for first, relative to the home. Default: PATH.
+    pub environment: Option<PathBelowHome>,
+    /// What is opened, relative to the home. Default: the home.
+    pub folder: Option<PathBelowHome>,
+    pub ready: Option<KnownReady>,
+    pub restart: Option<AppRestart>,
+    pub live: Option<Live>,
+    pub limits: Option<Limits>,
+}
+
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "kebab-case", inline)]
+pub enum CodeEditorKind {
+    CodeEditor,
 }
 
 /// Anything that serves HTTP.
@@ -222,6 +263,8 @@ pub struct CommandApp {
     /// Default: its name between slashes.
     pub base_path: Option<BasePath>,
     pub env: Option<Env>,
+    /// Default: boot.
+    pub start: Option<Start>,
     pub command: CommandLine,
     /// The port that it listens on, on 127.0.0.1; in its environment as $PORT.
     #[schemars(range(min = 1, max = 65_535))]
@@ -252,10 +295,10 @@ pub struct Ready {
     pub deadline: Option<WithinHour>,
 }
 
-/// How long JupyterLab may take to be ready.
+/// How long an app may take to be ready that the agent knows itself how to ask.
 #[derive(Debug, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-pub struct JupyterlabReady {
+pub struct KnownReady {
     /// 1s to 1h. Default: 2m.
     pub deadline: Option<WithinHour>,
 }

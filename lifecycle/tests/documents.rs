@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use space_lifecycle::{
-    Action, AppKind, Blocks, Mistakes, Mode, Moment, OnFailure, Read, SignIn, Space, Upstream, command_space,
+    Action, AppKind, Blocks, Mistakes, Mode, Moment, OnFailure, Read, SignIn, Space, Start, Upstream, command_space,
     default_space, plan, read, salvage, schema, to_json,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -374,6 +374,32 @@ fn what_an_app_is_not_told_about_its_running_is_as_usual() {
     assert_eq!(live, [("/api", 30, 5), ("/alive", 60, 3), ("/healthz", 30, 1)]);
     let limits: Vec<_> = apps.iter().map(|app| (app.limits.open_files, app.limits.processes)).collect();
     assert_eq!(limits, [(Some(4096), Some(512)), (None, None), (None, None)]);
+}
+
+#[test]
+fn each_app_of_several_has_its_own_name_base_path_and_start() {
+    let text = &good_documents()["several-apps"];
+    let planned = |text: &str| {
+        let apps = plan::boot_plan(&check(text).unwrap().space).apps;
+        let rows = apps.into_iter().map(|app| (app.name, app.path, app.start == Start::OnDemand));
+        rows.map(|(name, path, later)| format!("{name} {path} {later}")).collect::<Vec<_>>()
+    };
+    let expected = [
+        "default /codeeditor/default/ false",
+        "jupyterlab /jupyterlab/default/ true",
+        "dashboard /dashboard/ true",
+        "command /command/ false",
+    ];
+    assert_eq!(planned(text), expected);
+    // The platform's path is the first app's own; the others are below it.
+    let below = format!("{text}front_door: {{ base_path: /user/alice/ }}\n");
+    let expected = [
+        "default /user/alice/ false",
+        "jupyterlab /user/alice/jupyterlab/default/ true",
+        "dashboard /user/alice/dashboard/ true",
+        "command /user/alice/command/ false",
+    ];
+    assert_eq!(planned(&below), expected);
 }
 
 #[test]

@@ -73,6 +73,21 @@ impl Browser {
         self.page.goto(url).await.unwrap_or_else(|error| panic!("cannot go to {url}: {error}"));
     }
 
+    /// Presses keys where the page has its focus.
+    pub async fn press(&self, keys: &str) {
+        let pressed = async { self.page.active_element().await?.send_keys(keys).await };
+        pressed.await.unwrap_or_else(|error| panic!("cannot press keys: {error}"));
+    }
+
+    /// Clicks on the element that the selector finds, once it can be clicked.
+    pub async fn click(&self, selector: &str) {
+        let clicked = wait_for(SOON, selector, async || self.page.find(Locator::Css(selector)).await?.click().await);
+        if let Err(error) = clicked.await {
+            self.screenshot("failed-click").await;
+            panic!("cannot click: {error}");
+        }
+    }
+
     /// Runs a function's body in the page and returns its value; `null` if the page is just changing.
     pub async fn ask(&self, script: &str) -> serde_json::Value {
         self.page.execute(script, Vec::new()).await.unwrap_or_default()

@@ -24,6 +24,19 @@ pub fn environment() -> PathBuf {
     path
 }
 
+/// VS Code for browsers and a development server, which `tests/run` installs: `bin` has the programs. If they can't be had
+/// here, says why; where CI is set, they must be.
+pub fn editor() -> Option<PathBuf> {
+    let folder = project().join("tests/.work/editor");
+    if folder.join("stamp").is_file() {
+        return Some(folder);
+    }
+    let why = std::fs::read_to_string(folder.join("why-not")).unwrap_or_else(|_| "run tests/run first".to_owned());
+    assert!(std::env::var_os("CI").is_none(), "{why}");
+    eprintln!("not run: {}", why.trim());
+    None
+}
+
 /// What the stories about containers need, made by `tests/run`: podman's settings and storage with the image.
 pub fn containers() -> PathBuf {
     project().join("tests/.work/containers")

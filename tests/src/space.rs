@@ -41,6 +41,8 @@ pub struct Space {
     pub run: PathBuf,
     pub document: PathBuf,
     pub port: u16,
+    /// Of the front door; begins and ends with `/`.
+    pub base_path: String,
     /// What is started: the agent under test.
     pub binary: PathBuf,
     /// Beside the test's own environment.
@@ -75,6 +77,7 @@ impl Space {
             run: folder.join("run"),
             document: folder.join("space.yaml"),
             port: free_port(),
+            base_path: "/".to_owned(),
             binary: places::agent(),
             env: Vec::new(),
             before: Vec::new(),
@@ -84,12 +87,20 @@ impl Space {
         }
     }
 
+    /// As [`Space::new`], with a base path of its front door.
+    pub fn below(base_path: &str, body: &str) -> Space {
+        let mut space = Space::new("");
+        base_path.clone_into(&mut space.base_path);
+        space.write(body);
+        space
+    }
+
     /// Writes the document anew.
     pub fn write(&self, body: &str) {
-        let Space { name, port, .. } = self;
+        let Space { name, port, base_path, .. } = self;
         let text = format!(
             "version: 1\nspace: {{ name: {name} }}\nstorage: {{ home: {{ directory: ./home }} }}\n\
-             front_door: {{ listen: \"127.0.0.1:{port}\" }}\n{body}\n"
+             front_door: {{ listen: \"127.0.0.1:{port}\", base_path: {base_path} }}\n{body}\n"
         );
         self.write_verbatim(&text);
     }

@@ -87,6 +87,7 @@ impl Workshop {
         }
         match apps::find_program(&definition) {
             Ok(program) => {
+                apps::forget_socket(&definition, &self.place.run);
                 let written = &self.spec.apps[app].limits;
                 let limits = ChildLimits { open_files: written.open_files, processes: written.processes };
                 let spec = apps::into_spec(definition, program);

@@ -8,7 +8,7 @@ use super::record;
 use super::reload::Reread;
 use super::requests::Wish;
 use super::snapshot::Snapshot;
-use crate::activity::Watched;
+use crate::activity::{Traffic, Watched};
 use crate::cli::RunArgs;
 use crate::model::app::State;
 use crate::model::child::{ChildId, Exit, StepOutcome};
@@ -111,6 +111,8 @@ pub(super) struct Hall {
     pub(super) memory: MemoryFile,
     pub(super) workshop: Arc<Workshop>,
     pub(super) agent: AgentStatus,
+    /// What has passed the front door until the last look.
+    pub(super) traffic: Traffic,
     pub(super) tasks: JoinSet<Done>,
     /// Commands that the process room has not taken yet: the loop never waits for it, since it waits for the loop. What
     /// the model asks for at once bounds it.
@@ -192,7 +194,9 @@ impl Hall {
 
     /// Time between two looks; `None` while there is nothing to look at, so that an idle agent sleeps.
     fn tick(&self) -> Option<Duration> {
-        self.space.watched().next()?;
+        if !self.space.up() || self.space.mode() == Some(Mode::Parked) {
+            return None;
+        }
         let tenth = self.space.spec.idle.shutdown.map_or(LONGEST_TICK, |shutdown| shutdown / 10);
         Some(tenth.clamp(Duration::from_secs(1), LONGEST_TICK))
     }
@@ -337,7 +341,12 @@ impl Hall {
     pub(super) fn happen(&mut self, event: Event) -> io::Result<()> {
         let now = clock::now();
         let before = Arc::clone(&self.outbox.status.borrow());
-        let effects = self.space.handle(event, now);
+        let mut effects = Vec::new();
+        // First, so that whatever is decided now knows of it.
+        for app in self.traffic.worked(&self.workshop.meters) {
+            effects.extend(self.space.handle(Event::Worked { app }, now));
+        }
+        effects.extend(self.space.handle(event, now));
         self.promise_end(now);
         self.save()?;
         self.publish(now);
@@ -525,12 +534,14 @@ pub(super) fn door(space: &Space, workshop: &Workshop) -> Door {
             traffic: workshop.meters.of(&definition.name),
             opens: match space.spec.apps[index].kind {
                 AppKind::Jupyterlab(_) => Opens::Lab,
+                AppKind::CodeEditor(_) => Opens::Folder,
                 AppKind::Command(_) => Opens::Nothing,
             },
             port: None,
             state: match app.state {
                 State::Ready { .. } if app.ready() && space.up() => RouteState::Ready,
                 State::GivenUp | State::Stopped => RouteState::Gone,
+                _ if space.up() && app.sleeps() => RouteState::Asleep,
                 _ if space.up() => RouteState::NotYet,
                 _ => RouteState::Gone,
             },

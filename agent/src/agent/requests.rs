@@ -168,6 +168,12 @@ impl Hall {
                 let _ = reply.send(taken.map(drop));
             }
             proxy::Request::Start { reply } => self.start_wished("the space's page".into(), reply),
+            proxy::Request::Wake { app, reply } => {
+                if let Some(app) = self.space.spec.apps.iter().position(|known| known.name == app) {
+                    self.happen(Event::AppWanted { app })?;
+                }
+                let _ = reply.send(());
+            }
             proxy::Request::Note { text, failure } => self.happen(Event::Noted { text, failure })?,
             proxy::Request::Rescue { command, reply } => {
                 let recovers = self.space.mode() == Some(Mode::Recovery);

@@ -7,6 +7,7 @@ use super::snapshot::Snapshot;
 use super::{BOOT_FAILED, CRASHED, Refusal, refusal};
 use super::{access, last_word, record};
 use crate::cli::{LogFormat, RunArgs};
+use crate::control::Counters;
 use crate::model::log::LogLine;
 use crate::model::news::without_output;
 use crate::model::secrets::Secrets;
@@ -134,6 +135,7 @@ async fn live(
     let access = access::log(&space.spec, &logs, args.log == LogFormat::Json)?;
     let (access, writes) = access.unzip();
     rooms.access_log = writes;
+    let connections = Arc::default();
     let tls = access::pair(&space.spec, &place.account);
     let front_door = proxy::Config {
         listener: doors.front,
@@ -144,6 +146,7 @@ async fn live(
         now: clock::now,
         tls,
         access,
+        connections: Arc::clone(&connections),
         descriptors: limits::descriptors(),
     };
     rooms.open_front_door(front_door, proxy_sender)?;
@@ -167,6 +170,7 @@ async fn live(
         status: status_receiver.clone(),
         log_folder: place.logs.clone(),
         errands: record::errands(&place),
+        counters: Counters { meters: workshop.meters.clone(), connections },
     };
     rooms.open("control", |stop| control::run(control, control_sender, stop));
     let activity = activity::Config { apps: watched_receiver, ticks: ticks_receiver };
@@ -180,6 +184,7 @@ async fn live(
         memory,
         workshop,
         agent,
+        traffic: activity::Traffic::default(),
         tasks: JoinSet::new(),
         pending: VecDeque::new(),
         stops,

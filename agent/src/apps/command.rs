@@ -35,6 +35,7 @@ pub(super) fn definition(app: &App, kind: &Command, place: &Place) -> Definition
         label: app.name.clone(),
         program: Program { name: name.into(), candidates, remedy: "install it, or correct `command`".into() },
         args: args.to_vec(),
+        other_args: Vec::new(),
         env,
         folder: PathBuf::from(&place.home),
         account: place.account.clone(),

@@ -18,7 +18,7 @@
 //! - `?no_track_activity=1` keeps a request from moving `last_activity` of `api/status`; `api/kernels` and
 //!   `api/sessions` never move a kernel's.
 
-use super::{Definition, Place, Program, Ready, join_base, own_socket};
+use super::{Definition, Place, Program, Ready, join_base, own_socket, put_on_path};
 use crate::model::route::Upstream;
 use crate::model::traffic::{Class, Pattern, Rule, Rules, Socket, Speech};
 use crate::sys::files::on_path;
@@ -65,9 +65,8 @@ pub(super) fn definition(app: &App, kind: &JupyterLab, place: &Place) -> Definit
     let base_path = join_base(&place.front_base, &app.base_path);
     let mut env = place.base_env.clone();
     if let Some(environment) = &environment {
-        // As `activate` does: programs of the environment are found in terminals and by `!` in notebooks.
-        let path = env.get("PATH").map_or("", String::as_str);
-        env.insert("PATH".into(), format!("{}:{path}", environment.join("bin").display()));
+        // As `activate` does.
+        put_on_path(&mut env, environment);
         env.insert("VIRTUAL_ENV".into(), environment.display().to_string());
     }
     env.insert(CONFIG_PATH.into(), config_path(environment.as_deref(), place));
@@ -77,6 +76,7 @@ pub(super) fn definition(app: &App, kind: &JupyterLab, place: &Place) -> Definit
         label: "JupyterLab".into(),
         program: program(environment.as_deref(), &place.base_env),
         args: arguments(&socket, &base_path, &place.home, place),
+        other_args: Vec::new(),
         env,
         folder: place.home.clone(),
         account: place.account.clone(),

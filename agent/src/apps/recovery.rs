@@ -6,10 +6,10 @@
 //! It listens where the normal app does, which has ended before.
 
 use super::jupyterlab::{self, CONFIG_PATH};
-use super::{Definition, Place, Program, own_socket};
+use super::{Definition, Place, Program, code_editor, own_socket};
 use crate::sys::files::on_path;
 use serde_json::{Value, json};
-use space_lifecycle::JupyterLab;
+use space_lifecycle::{CodeEditor, JupyterLab};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -75,7 +75,7 @@ pub fn note(why: &str, details: &[String], home: &Path) -> String {
          ## What to do\n\n\
          1. **See what failed.** The reason above names it. `space-agent status` tells more, and `space-agent logs NAME` \
          prints the whole output of the step or app NAME.\n\
-         2. **Repair it**, in `{home}`: a terminal starts there.\n\
+         2. **Repair it**, in a terminal and in `{home}`.\n\
          3. **Start the space again**: run `space-agent start` in a terminal, or press *Start* on the space's page \
          (`_space/` behind this address).\n",
         quoted(why)
@@ -92,6 +92,11 @@ pub(super) fn jupyterlab(normal: Definition, kind: &JupyterLab, place: &Place) -
     let remedy = "the space's own page (`_space/`) has a console for the repair";
     let program = Program { candidates: programs(kind, &env, place), remedy: remedy.into(), ..normal.program };
     Definition { program, args, env, folder: clean, ..normal }
+}
+
+pub(super) fn code_editor(normal: Definition, kind: &CodeEditor, place: &Place) -> Definition {
+    let env = clean_environment(&place.base_env, place);
+    code_editor::in_recovery(normal, kind, clean_home(&place.recovery), env, place)
 }
 
 /// The same command, where the user's files are.

@@ -1,7 +1,7 @@
 //! What each kind of app becomes in its place.
 
 use super::*;
-use space_lifecycle::{Command, JupyterLab};
+use space_lifecycle::{CodeEditor, Command, JupyterLab, Start};
 
 fn place() -> Place {
     let account = Account {
@@ -32,6 +32,7 @@ fn jupyterlab() -> App {
         limits: space_lifecycle::Limits::default(),
         name: "default".into(),
         kind,
+        start: Start::Boot,
         base_path: "/jupyterlab/default/".into(),
         env: BTreeMap::new(),
     }
@@ -47,6 +48,7 @@ fn command(command: &[&str], upstream: space_lifecycle::Upstream) -> App {
         limits: space_lifecycle::Limits::default(),
         name: "dash".into(),
         kind: AppKind::Command(kind),
+        start: Start::Boot,
         base_path: "/dash/".into(),
         env: BTreeMap::new(),
     }
@@ -127,6 +129,55 @@ fn in_recovery_mode_nothing_is_the_user_s() {
     for (name, text) in recovery::config_files(&place.home) {
         serde_json::from_str::<serde_json::Value>(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
     }
+}
+
+fn code_editor(environment: Option<&str>) -> App {
+    let kind = CodeEditor { environment: environment.map(PathBuf::from), folder: Some("work".into()) };
+    App { kind: AppKind::CodeEditor(kind), base_path: "/codeeditor/default/".into(), ..jupyterlab() }
+}
+
+#[test]
+fn code_editor_is_whichever_server_is_there_each_with_its_own_flags() {
+    let place = Place { front_base: "/user/alice/".into(), ..place() };
+    let editor = definition(&code_editor(Some("tools")), &place);
+    let at = |path: &str| editor.program.candidates.iter().position(|candidate| candidate == Path::new(path));
+    assert_eq!(at("/home/alice/tools/bin/sagemaker-code-editor"), Some(0), "{:?}", editor.program.candidates);
+    assert!(at("/home/alice/tools/bin/openvscode-server") < at("/usr/bin/sagemaker-code-editor"));
+    assert!(at("/opt/conda/bin/sagemaker-code-editor") < at("/usr/bin/code-server"));
+    assert!(at("/usr/bin/code-server") < at("/usr/bin/openvscode-server"));
+    assert_eq!((&*editor.base_path, editor.strip_base_path), ("/user/alice/codeeditor/default/", true));
+    let args = |program: &str| into_spec(editor.clone(), PathBuf::from("/usr/bin").join(program)).args;
+    let socket = "/run/space-agent/alice/apps/default.sock";
+    let code_server = args("code-server");
+    assert!(code_server.contains(&format!("--socket={socket}")), "{code_server:?}");
+    assert_eq!(code_server.last().map(String::as_str), Some("/home/alice/work"));
+    for program in ["sagemaker-code-editor", "openvscode-server"] {
+        let args = args(program);
+        assert!(args.contains(&format!("--socket-path={socket}")), "{args:?}");
+        assert!(args.contains(&"--server-base-path=/user/alice/codeeditor/default/".into()), "{args:?}");
+        assert!(args.contains(&"--default-folder=/home/alice/work".into()), "{args:?}");
+        assert_eq!(args.iter().any(|arg| arg.starts_with("--server-data-dir=")), program == "sagemaker-code-editor");
+    }
+    let missing = find_program(&Definition { program: Program { candidates: vec![], ..editor.program }, ..editor });
+    assert!(
+        missing.unwrap_err().to_string().contains("no sagemaker-code-editor, or code-server, or openvscode-server")
+    );
+}
+
+#[test]
+fn code_editor_in_recovery_mode_has_no_settings_and_extensions_of_the_user_s() {
+    let mut place = place();
+    place.base_env.insert("XDG_DATA_HOME".into(), "/home/alice/data".into());
+    let editor = recovery_definition(&code_editor(Some("tools")), &place);
+    let clean = "/run/space-agent/alice/recovery/home";
+    assert_eq!((&*editor.env["HOME"], editor.folder.to_str()), (clean, Some(clean)));
+    assert_eq!(editor.env["XDG_DATA_HOME"], format!("{clean}/.local/share"));
+    for program in ["sagemaker-code-editor", "code-server", "openvscode-server"] {
+        let args = into_spec(editor.clone(), PathBuf::from("/usr/bin").join(program)).args;
+        assert!(args.iter().all(|arg| !arg.contains("/home/alice")), "{args:?}");
+    }
+    let first = editor.program.candidates.first().unwrap();
+    assert!(!first.starts_with("/home/alice"), "the image's first: {}", first.display());
 }
 
 #[test]

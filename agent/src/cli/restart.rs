@@ -45,15 +45,16 @@ pub(super) async fn restart(
         output.write(&format!("{label} is not started yet; it starts when the set-up is done\n"))?;
         return Ok(0);
     }
+    let done = if app.state == AppState::Asleep { "started" } else { "restarted" };
     if args.no_wait {
-        output.write(&format!("{label} is being restarted\n"))?;
+        output.write(&format!("{label} is being {done}\n"))?;
         return Ok(0);
     }
     if output.terminal {
-        output.write(&format!("{label} is being restarted …\n"))?;
+        output.write(&format!("{label} is being {done} …\n"))?;
     }
     wait::until(&agent, &For::app(&before, app)).await?;
-    output.write(&format!("{label} was restarted and is ready\n"))?;
+    output.write(&format!("{label} was {done} and is ready\n"))?;
     Ok(0)
 }
 

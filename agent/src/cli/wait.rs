@@ -54,6 +54,7 @@ fn stands(app: &AppStatus, before: Option<Timestamp>) -> Option<Result<(), Strin
     let why = || app.why.clone().unwrap_or_else(|| format!("{} does not run", app.label));
     match app.state {
         AppState::Ready if app.since != before || before.is_none() => Some(Ok(())),
+        AppState::Asleep => Some(Ok(())),
         AppState::Failed | AppState::Stopped => Some(Err(why())),
         _ => None,
     }
@@ -102,6 +103,7 @@ mod tests {
         for (phase, mode, app, expected) in [
             (PhaseName::Booting, None, AppState::Waiting, None),
             (PhaseName::Running, normal, AppState::Ready, Some(Ok(()))),
+            (PhaseName::Running, normal, AppState::Asleep, Some(Ok(()))),
             (PhaseName::Running, normal, AppState::Restarting, None),
             (PhaseName::Running, recovery, AppState::Ready, said()),
             (PhaseName::Running, Some(Mode::Parked), AppState::Stopped, said()),

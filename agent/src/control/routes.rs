@@ -8,6 +8,7 @@ use super::ask::ask;
 use super::boots::Boots;
 use super::extract::{Caller, Document, Name, Params};
 use super::log::{Follow, Logs, Of};
+use super::metrics::{self, Counters};
 use super::problem::Problem;
 use super::rights::Right;
 use super::{Request, api};
@@ -40,6 +41,7 @@ pub(super) struct Room {
     requests: mpsc::Sender<Request>,
     logs: Logs,
     boots: Boots,
+    counters: Counters,
     stop: Stop,
 }
 
@@ -49,9 +51,10 @@ impl Room {
         requests: mpsc::Sender<Request>,
         log_folder: PathBuf,
         errands: Errands,
+        counters: Counters,
         stop: Stop,
     ) -> Arc<Room> {
-        Arc::new(Room { status, requests, logs: Logs::new(log_folder), boots: Boots::new(errands), stop })
+        Arc::new(Room { status, requests, logs: Logs::new(log_folder), boots: Boots::new(errands), counters, stop })
     }
 
     fn status(&self) -> Arc<Status> {
@@ -104,6 +107,7 @@ fn documented() -> OpenApiRouter<Arc<Room>> {
         .routes(routes!(stop))
         .routes(routes!(sign_in))
         .routes(routes!(openapi_json))
+        .routes(routes!(metrics))
         .routes(routes!(livez))
         .routes(routes!(readyz))
 }
@@ -405,6 +409,21 @@ fn unprocessable(detail: String) -> Problem {
 async fn openapi_json(caller: Caller) -> Answer<Response> {
     caller.allow(Right::Read)?;
     Ok(Json(openapi()).into_response())
+}
+
+/// What has passed the front door since the agent began, for Prometheus: requests, answers, latencies, WebSockets and
+/// bytes of each app, and connections. All ports below proxy/ are one app of that name.
+#[utoipa::path(get, path = "/metrics", tag = "agent", responses(
+    (status = 200, description = "In OpenMetrics' text format", body = String,
+        content_type = "application/openmetrics-text"),
+    (status = "default", description = "Why not", body = ProblemDocument, content_type = "application/problem+json"),
+))]
+async fn metrics(State(room): State<Arc<Room>>, caller: Caller) -> Answer<Response> {
+    caller.allow(Right::Read)?;
+    let text = metrics::text(&room.counters).map_err(|_| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "no metrics", "the counters could not be written")
+    })?;
+    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
 
 /// Whether the agent answers. Never red because of a step or an app.

@@ -44,6 +44,7 @@ impl Live {
             status: receiver,
             log_folder: folder.clone(),
             errands: errands(&folder),
+            counters: Default::default(),
         };
         let room = tokio::spawn(run(config, requests, stop));
         Live { folder, status, switch, room, _hall: tokio::spawn(hall(inbox)) }
@@ -299,6 +300,7 @@ async fn every_route_is_in_the_document_and_every_documented_route_is_served() {
     let expected = [
         "DELETE /v1/leases/known",
         "GET /livez",
+        "GET /metrics",
         "GET /readyz",
         "GET /v1/activity",
         "GET /v1/apps",
@@ -339,6 +341,7 @@ async fn no_route_answers_to_a_caller_without_a_role() {
         requests,
         PathBuf::from("/nonexistent"),
         errands(Path::new("/nonexistent")),
+        Default::default(),
         stop,
     ));
     let service = hyper_util::service::TowerToHyperService::new(router);

@@ -3,6 +3,7 @@
 use super::now::Now;
 use super::restart::History;
 use serde::{Deserialize, Serialize};
+use space_lifecycle::Start;
 
 /// What the model must know of an app beside its document.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,6 +32,9 @@ pub struct AppRun {
     /// It has stopped answering since it was ready.
     #[serde(default)]
     pub silent: bool,
+    /// Nobody has asked for it yet, and it does not start before: it stays `Waiting`.
+    #[serde(default)]
+    pub asleep: bool,
 }
 
 /// Where an app stands. Each state owns its data.
@@ -57,8 +61,10 @@ pub enum State {
 }
 
 impl AppRun {
-    pub fn waiting() -> AppRun {
+    /// Before anything has happened.
+    pub fn new(start: Start) -> AppRun {
         AppRun {
+            asleep: start == Start::OnDemand,
             state: State::Waiting,
             history: History::default(),
             attempts: 0,
@@ -77,7 +83,13 @@ impl AppRun {
 
     /// It is on its way to being ready, and will get there or be given up.
     pub fn coming(&self) -> bool {
-        self.asked || matches!(self.state, State::Waiting | State::Starting { .. } | State::Backoff { .. })
+        let coming = matches!(self.state, State::Waiting | State::Starting { .. } | State::Backoff { .. });
+        self.asked || coming && !self.sleeps()
+    }
+
+    /// It waits for somebody to ask for it.
+    pub fn sleeps(&self) -> bool {
+        self.asleep && self.state == State::Waiting
     }
 
     pub fn ready(&self) -> bool {

@@ -4,7 +4,7 @@
 //! Time is the monotonic clock: a wall clock that jumps, a suspended machine or a restarted agent stop nothing.
 
 use super::lease::Lease;
-use super::now::{Monotonic, Now, Timestamp};
+use super::now::{Monotonic, Now, Timestamp, spoken};
 use super::reading::{Kernel, KernelState, Reading};
 use serde::{Deserialize, Serialize};
 use space_lifecycle::Idle;
@@ -14,6 +14,9 @@ use std::time::Duration;
 /// How long a kernel may be `starting` before it no longer holds the space.
 const STARTING_HOLDS: Duration = Duration::from_secs(300);
 
+/// How long after somebody's last request the space counts as worked in: until the next look at the latest.
+const AT_WORK: Duration = Duration::from_secs(15);
+
 /// What the sources have told so far.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Activity {
@@ -21,6 +24,9 @@ pub struct Activity {
     pub ready_since: Option<Monotonic>,
     /// The end of the last activity that was seen, and what it was.
     last: Option<(Monotonic, String)>,
+    /// When somebody was last seen at work through the front door, and where.
+    #[serde(default)]
+    traffic: Option<(Monotonic, String)>,
     /// By app.
     sources: BTreeMap<String, Source>,
 }
@@ -67,6 +73,12 @@ impl Activity {
         if self.last.as_ref().is_none_or(|(last, _)| *last <= now) {
             self.last = Some((now, what.into()));
         }
+    }
+
+    /// Somebody's request or message has passed the front door.
+    pub fn worked(&mut self, now: Monotonic, what: String) {
+        self.note(now, what.clone());
+        self.traffic = Some((now, what));
     }
 
     /// Takes in one look of one source. Busy, and any change since the last look, is activity now.
@@ -141,6 +153,11 @@ impl Activity {
         };
         if let Some(because) = self.work(now) {
             return Verdict::Active { because };
+        }
+        if let Some((at, what)) = &self.traffic
+            && now.monotonic.since(*at) < policy.shutdown.map_or(AT_WORK, |shutdown| AT_WORK.min(shutdown / 10))
+        {
+            return Verdict::Active { because: format!("{what} {} ago", spoken(now.monotonic.since(*at))) };
         }
         if let Some(lease) = leases.iter().filter(|lease| lease.until > now.monotonic).max_by_key(|lease| lease.until) {
             let until = clock(now.wall_of(lease.until));
@@ -261,6 +278,34 @@ mod tests {
         look(&mut activity, 10, Ok(vec![kernel(KernelState::Idle, "a")]));
         look(&mut activity, 25, Ok(vec![kernel(KernelState::Idle, "b")]));
         assert_eq!(idle_since(&activity, 100), 25);
+    }
+
+    #[test]
+    fn somebody_at_work_is_activity_and_the_clock_begins_with_it() {
+        let mut activity = ready();
+        activity.worked(at(100).monotonic, "somebody worked in JupyterLab".into());
+        let because = |now: u64| match activity.decide(&policy(), &[], &at(now)) {
+            Verdict::Active { because } => because,
+            other => format!("{other:?}"),
+        };
+        assert_eq!(because(112), "somebody worked in JupyterLab 12 s ago");
+        assert_eq!(idle_since(&activity, 115), 100);
+        match activity.decide(&policy(), &[], &at(200)) {
+            Verdict::Idle { last, stops_at, .. } => {
+                assert_eq!((last.as_str(), stops_at), ("somebody worked in JupyterLab", Some(at(3700).monotonic)));
+            }
+            other => panic!("{other:?}"),
+        }
+        // The stop is put off by no more than what was worked, however short the timeout is.
+        let short = Idle { shutdown: Some(Duration::from_secs(2)), ..policy() };
+        assert!(matches!(activity.decide(&short, &[], &at(101)), Verdict::Idle { .. }));
+    }
+
+    #[test]
+    fn what_an_older_agent_stored_is_read() {
+        let mut old = serde_json::to_value(ready()).unwrap();
+        old.as_object_mut().unwrap().remove("traffic");
+        assert_eq!(serde_json::from_value::<Activity>(old).unwrap(), ready());
     }
 
     #[test]

@@ -89,6 +89,8 @@ pub enum RouteState {
     /// Set-up is running, or the app is starting (again): a page for people, 503 with Retry-After for programs.
     NotYet,
     Ready,
+    /// It starts when somebody who has signed in asks for it; whoever does has to tell the hall.
+    Asleep,
     /// It won't come (any more): the page says why, programs get 503.
     Gone,
 }

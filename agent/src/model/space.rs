@@ -193,6 +193,11 @@ pub enum Event {
         child: String,
     },
     Seen(Reading),
+    /// A person or a client has worked in an app, or on a port, since the last look at what passes the front door.
+    Worked {
+        /// By its name.
+        app: String,
+    },
     LeaseTaken(Lease),
     LeaseEnded {
         id: String,
@@ -210,6 +215,10 @@ pub enum Event {
     RestartAsked {
         app: usize,
         by: String,
+    },
+    /// Somebody who may use this app, by its place in the document, wants it: if it sleeps, it starts.
+    AppWanted {
+        app: usize,
     },
     /// Somebody wants the space to leave recovery or parked mode.
     StartAsked {
@@ -317,7 +326,7 @@ impl Space {
         Space {
             phase: Phase::Booting { since: now },
             steps: step::not_run(&spec.steps),
-            apps: vec![AppRun::waiting(); spec.apps.len()],
+            apps: spec.apps.iter().map(|app| AppRun::new(app.start)).collect(),
             activity: Activity::default(),
             leases: Vec::new(),
             warnings: Vec::new(),
@@ -351,11 +360,13 @@ impl Space {
             Event::OtherEnded { child, exit } => self.other_ended(&child, &exit),
             Event::AppReady { child } => self.app_ready(&child, now, &mut effects),
             Event::Seen(reading) => self.seen(reading, now),
+            Event::Worked { app } => self.worked(&app, now),
             Event::LeaseTaken(lease) => self.lease_taken(lease),
             Event::LeaseEnded { id } => self.lease_ended(&id, now),
             Event::LinkUsed { id, expires } => self.link_used(id, expires, now),
             Event::StopAsked { reason } => self.stop_asked(reason, now, &mut effects),
             Event::RestartAsked { app, by } => self.restart_asked(app, &by, now, &mut effects),
+            Event::AppWanted { app } => self.app_wanted(app, now),
             Event::StartAsked { by } => self.start_asked(&by, now, &mut effects),
             Event::Replaced { spec, app_facts } => self.replaced(*spec, app_facts, &mut effects),
             Event::Reloaded { spec, told } => self.reloaded(*spec, told, now),

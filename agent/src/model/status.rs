@@ -133,7 +133,7 @@ pub enum StepState {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AppStatus {
     pub name: String,
-    /// `jupyterlab` or `command`.
+    /// `jupyterlab`, `code-editor` or `command`.
     pub kind: String,
     /// What people call it: `JupyterLab`.
     pub label: String,
@@ -160,6 +160,8 @@ pub struct AppStatus {
 pub enum AppState {
     /// For the steps that it waits for.
     Waiting,
+    /// For its first request.
+    Asleep,
     /// Its process runs and does not answer yet.
     Starting,
     /// It takes requests.
@@ -248,9 +250,9 @@ impl Status {
         url(self.listen, self.tls, &self.path)
     }
 
-    /// The space can be worked in: it is up, and its first app, if it has one, takes requests.
+    /// The space can be worked in: it is up, and its first app, if it has one, takes requests, or starts at the first.
     pub fn ready(&self) -> bool {
-        self.up() && self.apps.first().is_none_or(|app| app.state == AppState::Ready)
+        self.up() && self.apps.first().is_none_or(|app| matches!(app.state, AppState::Ready | AppState::Asleep))
     }
 
     /// When something worked last, as platforms poll it. It is now while the space boots, stops, works, or can't tell
@@ -374,6 +376,8 @@ pub(super) mod tests {
         for (phase, apps, ready) in [
             (PhaseName::Running, vec![], true),
             (PhaseName::Running, vec![AppState::Ready], true),
+            (PhaseName::Running, vec![AppState::Asleep], true),
+            (PhaseName::Booting, vec![AppState::Asleep], false),
             (PhaseName::Notice, vec![AppState::Ready, AppState::Failed], true),
             (PhaseName::Running, vec![AppState::Restarting, AppState::Ready], false),
             (PhaseName::Booting, vec![AppState::Ready], false),

@@ -149,6 +149,36 @@ impl Meters {
     }
 }
 
+/// Clients' connections to the front door.
+#[derive(Debug, Default)]
+pub struct Connections {
+    open: AtomicU64,
+    ever: AtomicU64,
+}
+
+/// A connection that is counted as open until this is dropped.
+#[derive(Debug)]
+pub struct Open(Arc<Connections>);
+
+impl Connections {
+    pub fn opened(self: &Arc<Self>) -> Open {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        self.ever.fetch_add(1, Ordering::Relaxed);
+        Open(self.clone())
+    }
+
+    /// Now, and ever.
+    pub fn sample(&self) -> (u64, u64) {
+        (self.open.load(Ordering::Relaxed), self.ever.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Traffic {
     pub fn request(&self, class: Class) {
         self.requests[class as usize].fetch_add(1, Ordering::Relaxed);

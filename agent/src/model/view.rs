@@ -71,6 +71,9 @@ impl Space {
             }
             Phase::Running { mode: Mode::Recovery, .. } => self.recovery_sentence(),
             Phase::Running { .. } => match self.apps.iter().position(|app| app.coming()) {
+                Some(index) if self.apps[index].attempts <= 1 => {
+                    format!("{} is starting.", self.app_facts[index].label)
+                }
                 Some(index) => format!("{} is being started again.", self.app_facts[index].label),
                 None => self.ready_sentence(now),
             },
@@ -115,7 +118,9 @@ impl Space {
     }
 
     fn ready_sentence(&self, now: &Now) -> String {
+        let asleep = self.apps.first().is_some_and(AppRun::sleeps);
         let what = match self.app_facts.first() {
+            Some(app) if asleep => format!("{} starts at its first request", app.label),
             Some(app) => format!("{} is ready", app.label),
             None => "The space is ready".into(),
         };
@@ -228,6 +233,7 @@ impl Space {
 fn app_state(run: &AppRun, up: bool) -> (AppState, Option<i32>, Option<Now>) {
     match &run.state {
         State::Starting { pid, .. } | State::Ready { pid, .. } if run.asked && up => (AppState::Restarting, *pid, None),
+        State::Waiting if run.sleeps() => (AppState::Asleep, None, None),
         State::Waiting => (AppState::Waiting, None, None),
         State::Starting { pid, since, .. } => (AppState::Starting, *pid, Some(*since)),
         State::Ready { pid, since, .. } => (AppState::Ready, *pid, Some(*since)),

@@ -13,7 +13,7 @@ use super::speech::Reader;
 use super::tunnel::Agreed;
 use super::upstream;
 use super::websocket::Offer;
-use crate::model::route::{Door, Route, RouteState};
+use crate::model::route::{Route, RouteState};
 use bytes::Bytes;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{
@@ -56,11 +56,18 @@ fn count(route: &Route, request: &Request<Incoming>) {
 /// 101; any other answer passes as what it is.
 pub(super) async fn websocket(
     visit: &Visit,
-    door: &Door,
     route: &Route,
     session: Session,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
 ) -> Response<Body> {
+    count(route, &request);
+    let began = Instant::now();
+    let response = handshake(visit, route, session, request).await;
+    route.traffic.answered(response.status().as_u16(), began.elapsed());
+    response
+}
+
+async fn handshake(visit: &Visit, route: &Route, session: Session, mut request: Request<Incoming>) -> Response<Body> {
     let speech = request.uri().path().strip_prefix(&*route.base_path).and_then(|rest| route.rules.socket(rest));
     let client = hyper::upgrade::on(&mut request);
     let mut request = match outgoing(request, route, &visit.hop) {
@@ -90,7 +97,7 @@ pub(super) async fn websocket(
         return no_answer(visit, route, &Fault::Handshake(wrong), true);
     }
     let app = hyper::upgrade::on(&mut response);
-    let seat = visit.front.pulse.seat(door, route, session.expires);
+    let seat = visit.front.pulse.seat(&visit.front.door.borrow(), route, session.expires);
     visit.agreed(Agreed { client, app, upstream, seat, speech });
     let mut response = response.map(|_| Body::Whole(Bytes::new()));
     headers::to_browser(response.headers_mut(), route);

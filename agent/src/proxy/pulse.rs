@@ -52,17 +52,19 @@ struct Life {
     told: AtomicU16,
     /// When the viewer's session ends.
     expires: Option<Timestamp>,
-    place: Option<Place>,
+    place: Place,
     traffic: Arc<Traffic>,
 }
 
 const NOTHING: u16 = 0;
 const SILENCE: u16 = 1;
 
-/// Which app is at the other end. Another one under the same name is another one.
-struct Place {
-    target: Upstream,
-    uid: u32,
+/// Who is at the other end.
+enum Place {
+    /// An app of the table. Another one under the same name is another one.
+    App { target: Upstream, uid: u32 },
+    /// What the user runs on a port.
+    Port { uid: u32 },
 }
 
 /// What a WebSocket's task is told.
@@ -128,21 +130,23 @@ impl Pulse {
         self.tunnels().lives.iter().filter(told).cloned().collect()
     }
 
-    /// A place for a WebSocket to the app of `route`.
+    /// A place for a WebSocket to the app of `route`. `door` is the table as it is now.
     pub(super) fn seat(self: &Arc<Pulse>, door: &Door, route: &Route, expires: Option<Timestamp>) -> Seat {
-        let place = Place { target: route.upstream.clone(), uid: route.uid };
         let life = Arc::new(Life {
             nth: AtomicUsize::new(0),
             waker: AtomicWaker::new(),
             heard: AtomicU32::new(self.beat.load(Ordering::Relaxed)),
             told: AtomicU16::new(NOTHING),
             expires,
-            // One that the table doesn't name has nothing to do with the table's changes.
-            place: door.routes.iter().any(|known| place.is_of(known)).then_some(place),
+            place: match route.port {
+                Some(_) => Place::Port { uid: route.uid },
+                None => Place::App { target: route.upstream.clone(), uid: route.uid },
+            },
             traffic: route.traffic.clone(),
         });
         let mut tunnels = self.tunnels();
-        if tunnels.ended {
+        // The table may have changed while the app was asked.
+        if tunnels.ended || !life.place.is_ready(door) {
             life.tell(GOING_AWAY);
         }
         life.nth.store(tunnels.lives.len(), Ordering::Relaxed);
@@ -153,12 +157,9 @@ impl Pulse {
 
     /// Ends the WebSockets to apps that are no longer behind this door, or not ready.
     pub(super) fn keep_only(&self, door: &Door) {
-        let ready =
-            |place: &Place| door.routes.iter().any(|route| route.state == RouteState::Ready && place.is_of(route));
         let gone: Vec<_> = {
             let tunnels = self.tunnels();
-            let gone = tunnels.lives.iter().filter(|life| !life.place.as_ref().is_none_or(ready));
-            gone.cloned().collect()
+            tunnels.lives.iter().filter(|life| !life.place.is_ready(door)).cloned().collect()
         };
         gone.iter().filter(|life| life.tell(GOING_AWAY)).for_each(|life| life.waker.wake());
     }
@@ -194,8 +195,15 @@ impl Life {
 }
 
 impl Place {
-    fn is_of(&self, route: &Route) -> bool {
-        self.target == route.upstream && self.uid == route.uid
+    fn is_ready(&self, door: &Door) -> bool {
+        let is_ready = |state| state == RouteState::Ready;
+        match self {
+            Place::App { target, uid } => {
+                let is_this = |route: &Route| route.upstream == *target && route.uid == *uid;
+                door.routes.iter().any(|route| is_this(route) && is_ready(route.state))
+            }
+            Place::Port { uid } => door.ports.uid == *uid && is_ready(door.ports.state),
+        }
     }
 }
 

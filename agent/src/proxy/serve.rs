@@ -24,7 +24,13 @@ use space_lifecycle::SignIn;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{mpsc, watch};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
+use tracing::warn;
+
+/// How long the hall may take to answer.
+const HALL: Duration = Duration::from_secs(5);
 
 /// What all connections share.
 pub(super) struct Front {
@@ -228,15 +234,30 @@ async fn app(
         return answer::bad(wrong);
     }
     match route.state {
-        RouteState::Ready if socket => forward::websocket(visit, door, route, session, request).await,
+        RouteState::Ready if socket => forward::websocket(visit, route, session, request).await,
         RouteState::Ready => forward::plain(visit, route, request).await,
-        RouteState::NotYet | RouteState::Gone => {
+        state => {
+            if state == RouteState::Asleep {
+                wake(&visit.front, route).await;
+            }
             let status = visit.front.status.borrow().clone();
             match wants_page(&request) && !socket {
                 true => page::start(door, &status, Some(route).filter(|route| route.port.is_none())),
                 false => answer::later(&status.sentence),
             }
         }
+    }
+}
+
+/// The request that wants it has a session: whoever has none gets no further than the sign-in page.
+async fn wake(front: &Front, route: &Route) {
+    let (reply, done) = oneshot::channel();
+    let asked = timeout(HALL, async {
+        front.requests.send(super::Request::Wake { app: route.app.clone(), reply }).await.ok()?;
+        done.await.ok()
+    });
+    if !matches!(asked.await, Ok(Some(()))) {
+        warn!(app = %route.app, "it could not be started: the hall does not answer");
     }
 }
 

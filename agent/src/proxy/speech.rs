@@ -5,6 +5,7 @@
 //! long is the smaller mistake.
 
 use super::frames::Frame;
+use crate::apps::VSCODE_WORK;
 use crate::model::traffic::{Class, Speech};
 
 /// How much of a message is looked at.
@@ -74,7 +75,9 @@ impl Reader {
         }
         for byte in bytes {
             if self.seen == LOOK {
-                return self.decided(Some(Class::Work));
+                // Of VS Code's calls, those that begin here were looked at; what a page sends when it opens is this long.
+                let quiet = self.speech == Some(Speech::VsCode);
+                return self.decided(Some(if quiet { Class::Quiet } else { Class::Work }));
             }
             self.seen += 1;
             let class = match self.speech? {
@@ -101,6 +104,8 @@ impl Reader {
         let class = match self.speech? {
             Speech::JupyterKernel => Class::Work,
             Speech::JupyterTerminal => typed(self.kept()),
+            // The beginning of a call, the rest of which is in another message.
+            Speech::VsCode if self.have > VSCODE as u8 && calls_for_a_person(&self.kept()[VSCODE..]) => Class::Work,
             Speech::VsCode => Class::Quiet,
             Speech::Any if is_heartbeat(self.kept()) => Class::Quiet,
             Speech::Any => Class::Work,
@@ -155,22 +160,36 @@ impl Reader {
         self.keep(byte).then(|| typed(self.kept()))
     }
 
-    /// One WebSocket message may hold several of the protocol.
+    /// One WebSocket message may hold several of the protocol. A regular one names near its beginning what it calls.
     fn vscode(&mut self, byte: u8) -> Option<Class> {
         if self.skip > 0 {
             self.skip -= 1;
             return None;
         }
         self.keep(byte);
-        if usize::from(self.have) == VSCODE {
-            if self.kept[0] == VSCODE_REGULAR {
-                return Some(Class::Work);
-            }
-            self.skip = u32::from_be_bytes([self.kept[9], self.kept[10], self.kept[11], self.kept[12]]);
-            self.have = 0;
+        let have = usize::from(self.have);
+        if have < VSCODE {
+            return None;
         }
+        let [_, _, _, _, _, _, _, _, _, a, b, c, d, ..] = self.kept;
+        let length = u32::from_be_bytes([a, b, c, d]);
+        let looked = (have - VSCODE) as u32;
+        if self.kept[0] == VSCODE_REGULAR && looked < length && have < KEPT {
+            return None;
+        }
+        if calls_for_a_person(&self.kept[VSCODE..have]) {
+            return Some(Class::Work);
+        }
+        (self.skip, self.have) = (length - looked, 0);
         None
     }
+}
+
+/// Every name stands behind a byte with its length.
+fn calls_for_a_person(call: &[u8]) -> bool {
+    let named =
+        |name: &str, at: usize| usize::from(call[at]) == name.len() && call[at + 1..].starts_with(name.as_bytes());
+    VSCODE_WORK.iter().any(|name| (0..call.len()).any(|at| named(name, at)))
 }
 
 /// A terminal's `["stdin", "…"]` is typing; `["set_size", …]` and whatever else there is comes from the page.
@@ -293,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn of_vs_codes_messages_the_regular_ones_are_work() {
+    fn of_vs_codes_messages_those_are_work_that_call_for_a_person() {
         const VSCODE: Option<Speech> = Some(Speech::VsCode);
         let message = |kind: u8, data: &[u8]| {
             let mut bytes = vec![kind, 0, 0, 0, 1, 0, 0, 0, 2];
@@ -301,19 +320,34 @@ mod tests {
             bytes.extend(data);
             bytes
         };
-        let (regular, control) = (message(1, b"call"), message(2, &[1; 300]));
+        // A call of the management connection, and of the extension host's.
+        let typed =
+            message(1, b"\x04\x04\x06\x64\x06\x81\x01\x01\x0eremoteterminal\x01\x06$input\x04\x02\x06\x01\x01\x01l");
+        let cursor = message(1, &[b"\x01\0\0\0\x09\x20\x1e$acceptEditorPropertiesChanged", &[b'x'; 500][..]].concat());
+        let polled = message(1, b"\x04\x04\x06\x64\x06\x01\x01\x10remoteFilesystem\x01\x04stat$input");
+        let told = message(1, &[b"\x01\0\0\0\x09\x20\x0c$onFileEvent", &[b'x'; 500][..]].concat());
+        let opening = message(1, &[b"\x01\0\0\0\x01\x20\x18$initializeConfiguration", &[b'x'; 9000][..]].concat());
+        let late = message(1, &[&[b'x'; 100][..], b"\x06$input"].concat());
+        let control = message(2, b"\x06$input");
         let (acknowledged, alive) = (message(3, b""), message(9, b""));
         for (parts, class) in [
-            (vec![&regular], Class::Work),
+            (vec![&typed], Class::Work),
+            (vec![&cursor], Class::Work),
+            (vec![&polled], Class::Quiet),
+            (vec![&told], Class::Quiet),
+            (vec![&opening], Class::Quiet),
+            (vec![&late], Class::Quiet),
             (vec![&control], Class::Quiet),
             (vec![&acknowledged], Class::Quiet),
             (vec![&alive, &acknowledged], Class::Quiet),
-            (vec![&alive, &control, &regular], Class::Work),
+            (vec![&alive, &polled, &told, &typed], Class::Work),
             (vec![], Class::Quiet),
         ] {
             let message: Vec<u8> = parts.into_iter().flatten().copied().collect();
             check(VSCODE, 0x82, &message, class);
         }
+        check(VSCODE, 0x82, &typed[..typed.len() - 1], Class::Work);
+        check(VSCODE, 0xc2, &polled, Class::Work);
     }
 
     #[test]

@@ -236,7 +236,7 @@ impl Tunnel {
             };
             if read == 0 {
                 self.seat.ends(Side::App, NO_CLOSE);
-                self.to_client.app_ended();
+                self.to_client.app_ended(self.to_app.observer.frames.closed().is_some());
                 continue;
             }
             self.took |= self.to_client.flow.held() < read;
@@ -322,9 +322,9 @@ impl ToClient {
         true
     }
 
-    /// An app that is gone without a word has its last one said for it.
-    fn app_ended(&mut self) {
-        let between = self.frames.is_between() && self.frames.is_open();
+    /// An app that is gone without a word has its last one said for it, unless the client has `closed` itself.
+    fn app_ended(&mut self, closed: bool) {
+        let between = !closed && self.frames.is_between() && self.frames.is_open();
         let last = between.then(|| frames::close(GOING_AWAY));
         self.flow.last(last.as_ref().map_or(&[], |last| last));
     }

@@ -4,13 +4,15 @@ use super::supervision::Ready;
 use super::{At, Decoder, Fields};
 use crate::form;
 use crate::mistake::{Place, quoted};
-use crate::space::{App, AppKind, AppRestart, Command, JupyterLab, Limits, Live, Upstream, usual_ready_deadline};
-use crate::vocabulary::{APP, COMMAND, JUPYTERLAB, Object, READY, READY_LAB};
+use crate::space::{
+    App, AppKind, AppRestart, CodeEditor, Command, JupyterLab, Limits, Live, Start, Upstream, usual_ready_deadline,
+};
+use crate::vocabulary::{APP, CODE_EDITOR, COMMAND, JUPYTERLAB, Object, READY, READY_KNOWN};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::time::Duration;
 
-const PLANNED_KINDS: [&str; 4] = ["code-editor", "rstudio", "mlflow", "tensorboard"];
+const PLANNED_KINDS: [&str; 3] = ["rstudio", "mlflow", "tensorboard"];
 /// The most apps.
 const APPS: usize = 50;
 /// Below every base path these are the agent's own.
@@ -19,22 +21,40 @@ const RESERVED: [&str; 3] = ["_space", "proxy", "ports"];
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Jupyterlab,
+    CodeEditor,
     Command,
 }
 
 impl Kind {
     fn name(self) -> &'static str {
-        if self == Kind::Jupyterlab { "jupyterlab" } else { "command" }
+        match self {
+            Kind::Jupyterlab => "jupyterlab",
+            Kind::CodeEditor => "code-editor",
+            Kind::Command => "command",
+        }
     }
 
     /// The fields of its `ready`.
     fn ready(self) -> &'static [&'static Object] {
-        if self == Kind::Jupyterlab { &[&READY_LAB] } else { &[&READY] }
+        if self == Kind::Command { &[&READY] } else { &[&READY_KNOWN] }
     }
 
     /// Below the base path: what is asked to see that the app is ready, where the document does not say it.
     fn ready_path(self) -> &'static str {
-        if self == Kind::Jupyterlab { "/api" } else { "/" }
+        match self {
+            Kind::Jupyterlab => "/api",
+            Kind::CodeEditor => "/healthz",
+            Kind::Command => "/",
+        }
+    }
+
+    /// Where platforms expect the only app of this kind, which they call `default`.
+    fn usual_base_path(self) -> Option<&'static str> {
+        match self {
+            Kind::Jupyterlab => Some("/jupyterlab/default/"),
+            Kind::CodeEditor => Some("/codeeditor/default/"),
+            Kind::Command => None,
+        }
     }
 }
 
@@ -45,6 +65,7 @@ struct Written {
     name: Option<String>,
     base_path: Option<String>,
     env: BTreeMap<String, String>,
+    start: Start,
     ready_deadline: Duration,
     restart: AppRestart,
     live: Option<Live>,
@@ -79,13 +100,16 @@ impl Decoder<'_> {
         let kind = self.app_kind(&at);
         let objects: &'static [&'static _] = match kind {
             Some(Kind::Jupyterlab) => &[&APP, &JUPYTERLAB],
+            Some(Kind::CodeEditor) => &[&APP, &CODE_EDITOR],
             Some(Kind::Command) => &[&APP, &COMMAND],
-            None => &[&APP, &JUPYTERLAB, &COMMAND],
+            None => &[&APP, &CODE_EDITOR, &COMMAND],
         };
         let fields = self.fields(at, objects)?;
         let name = fields.get("name").and_then(|at| self.formed(&at, form::name)).map(str::to_owned);
         let base_path = fields.get("base_path").and_then(|at| self.formed(&at, form::base_path)).map(str::to_owned);
         let env = fields.get("env").map_or_else(BTreeMap::new, |at| self.env(&at));
+        let starts = [("boot", Start::Boot), ("on-demand", Start::OnDemand)];
+        let start = fields.get("start").and_then(|at| self.choice(&at, &starts, &[])).unwrap_or_default();
         let ready_fields = kind.unwrap_or(Kind::Command).ready();
         let ready = fields.get("ready").and_then(|at| self.ready(at, ready_fields)).unwrap_or_default();
         let Ready { path: ready_path, deadline } = ready;
@@ -95,6 +119,7 @@ impl Decoder<'_> {
         let limits = fields.get("limits").and_then(|at| self.limits(at)).unwrap_or_default();
         let what = match kind? {
             Kind::Jupyterlab => self.jupyterlab(&fields),
+            Kind::CodeEditor => self.code_editor(&fields),
             Kind::Command => self.command_app(&fields, ready_path),
         };
         let place = |key: &str| {
@@ -109,6 +134,7 @@ impl Decoder<'_> {
             name,
             base_path,
             env,
+            start,
             ready_deadline,
             restart,
             live,
@@ -123,13 +149,26 @@ impl Decoder<'_> {
         let fields = Fields { at: at.clone(), entries, objects: &[&APP] };
         let kind = match fields.entry("command") {
             Some(_) => self.required(&fields, "kind", "write `kind: command`")?,
-            None => self.required(&fields, "kind", "write `kind: jupyterlab` or `kind: command`")?,
+            None => {
+                self.required(&fields, "kind", "write `kind: jupyterlab`, `kind: code-editor` or `kind: command`")?
+            }
         };
-        let words = [("jupyterlab", Kind::Jupyterlab), ("command", Kind::Command)];
+        let words = [("jupyterlab", Kind::Jupyterlab), ("code-editor", Kind::CodeEditor), ("command", Kind::Command)];
         match kind.node.raw().to_lowercase().as_str() {
             "jupyter" | "lab" | "notebook" | "jupyter-lab" | "jupyter-notebook" => {
                 let what = format!("{} is not a kind of app", quoted(kind.node.raw()));
                 self.fail(&kind, what, "did you mean \"jupyterlab\"?");
+                None
+            }
+            "vscode"
+            | "vs-code"
+            | "code"
+            | "code-server"
+            | "codeeditor"
+            | "openvscode-server"
+            | "sagemaker-code-editor" => {
+                let what = format!("{} is not a kind of app", quoted(kind.node.raw()));
+                self.fail(&kind, what, "did you mean \"code-editor\"?");
                 None
             }
             "streamlit" | "gradio" | "dash" | "shiny" | "panel" | "voila" => {
@@ -142,11 +181,22 @@ impl Decoder<'_> {
     }
 
     fn jupyterlab(&mut self, fields: &Fields<'_>) -> Option<AppKind> {
-        let environment = match fields.get("environment") {
-            Some(at) => Some(self.formed(&at, form::below_home).map(PathBuf::from)?),
-            None => None,
-        };
+        let environment = self.path_below_home(fields, "environment")?;
         Some(AppKind::Jupyterlab(JupyterLab { environment }))
+    }
+
+    fn code_editor(&mut self, fields: &Fields<'_>) -> Option<AppKind> {
+        let (environment, folder) =
+            (self.path_below_home(fields, "environment"), self.path_below_home(fields, "folder"));
+        Some(AppKind::CodeEditor(CodeEditor { environment: environment?, folder: folder? }))
+    }
+
+    /// `None`: it is written, and no such path.
+    fn path_below_home(&mut self, fields: &Fields<'_>, key: &str) -> Option<Option<PathBuf>> {
+        match fields.get(key) {
+            Some(at) => self.formed(&at, form::below_home).map(|path| Some(PathBuf::from(path))),
+            None => Some(None),
+        }
     }
 
     fn command_app(&mut self, fields: &Fields<'_>, ready_path: String) -> Option<AppKind> {
@@ -173,7 +223,7 @@ impl Decoder<'_> {
         for app in written {
             let name = match (&app.name, app.kind) {
                 (Some(name), _) => name.clone(),
-                (None, Kind::Jupyterlab) if !default_taken => {
+                (None, Kind::Jupyterlab | Kind::CodeEditor) if !default_taken => {
                     default_taken = true;
                     "default".to_owned()
                 }
@@ -223,21 +273,21 @@ fn overlap(a: &str, b: &str) -> bool {
 }
 
 fn with_base_paths(named: Vec<(String, Written)>, own_base: bool) -> Vec<(App, (Place, String))> {
-    let mut lab_taken = false;
+    let mut taken = Vec::new();
     let mut apps = Vec::new();
     for (index, (name, app)) in named.into_iter().enumerate() {
-        let first_lab = app.kind == Kind::Jupyterlab && !lab_taken;
-        lab_taken |= app.kind == Kind::Jupyterlab;
-        let base_path = match app.base_path {
-            Some(path) => path,
-            None if own_base && index == 0 => "/".to_owned(),
-            None if first_lab => "/jupyterlab/default/".to_owned(),
-            None => format!("/{name}/"),
+        let usual = app.kind.usual_base_path().filter(|_| !taken.contains(&app.kind));
+        taken.push(app.kind);
+        let base_path = match (app.base_path, usual) {
+            (Some(path), _) => path,
+            (None, _) if own_base && index == 0 => "/".to_owned(),
+            (None, Some(usual)) => usual.to_owned(),
+            (None, None) => format!("/{name}/"),
         };
         // An app whose kind could not be read is a mistake already; its place in the list stays.
         let kind = app.what.unwrap_or(AppKind::Jupyterlab(JupyterLab { environment: None }));
-        let Written { env, ready_deadline, restart, live, limits, path_place, .. } = app;
-        apps.push((App { name, kind, base_path, env, ready_deadline, restart, live, limits }, path_place));
+        let Written { env, start, ready_deadline, restart, live, limits, path_place, .. } = app;
+        apps.push((App { name, kind, base_path, env, start, ready_deadline, restart, live, limits }, path_place));
     }
     apps
 }

@@ -62,9 +62,13 @@ impl Decoder<'_> {
             self.warn(fields.at.place, "apps", "the document has no app, so there will be nothing to open", remedy);
         }
         for app in &space.apps {
-            let AppKind::Jupyterlab(lab) = &app.kind else { continue };
+            let environment = match &app.kind {
+                AppKind::Jupyterlab(lab) => lab.environment.as_ref(),
+                AppKind::CodeEditor(editor) => editor.environment.as_ref(),
+                AppKind::Command(_) => continue,
+            };
             let makes = |step: &&Step| match &step.kind {
-                StepKind::Python(python) => Some(&python.environment) == lab.environment.as_ref(),
+                StepKind::Python(python) => Some(&python.environment) == environment,
                 _ => false,
             };
             let late = |step: &&Step| makes(step) && step.on == Moment::Start && step.blocks == Blocks::Nothing;

@@ -90,6 +90,7 @@ impl View {
     fn app(self, app: &AppStatus) -> Row {
         let (state, tone) = match app.state {
             AppState::Waiting => ("waiting", Tone::Quiet),
+            AppState::Asleep => ("asleep", Tone::Quiet),
             AppState::Starting => ("starting", Tone::Busy),
             AppState::Ready => ("ready", Tone::Good),
             AppState::Restarting => ("restarting", Tone::Busy),

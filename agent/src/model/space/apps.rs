@@ -1,7 +1,7 @@
 //! Apps: when each is started, what its end means, and what follows when somebody asks for a new start.
 
 use super::{Effect, Phase, Space};
-use crate::model::app::State;
+use crate::model::app::{AppRun, State};
 use crate::model::child::{ChildId, Exit};
 use crate::model::news::LAST_LINE;
 use crate::model::now::{Monotonic, Now, spoken};
@@ -22,8 +22,9 @@ impl Space {
         for index in 0..self.apps.len() {
             let may_start = self.may_start(index);
             let deadline = self.spec.apps[index].ready_deadline;
+            let asleep = self.apps[index].asleep;
             match &mut self.apps[index].state {
-                State::Waiting if may_start => self.start_app(index, now, effects),
+                State::Waiting if may_start && !asleep => self.start_app(index, now, effects),
                 State::Backoff { until } if *until <= now.monotonic => self.start_app(index, now, effects),
                 State::Starting { child, since, too_slow, .. }
                     if !*too_slow && now.monotonic.since(since.monotonic) >= deadline =>
@@ -42,6 +43,18 @@ impl Space {
             Some(Mode::Parked) => false,
             Some(Mode::Recovery) => index == 0,
             Some(Mode::Normal) | None => step::apps_may_start(&self.spec.steps, &self.steps),
+        }
+    }
+
+    /// In recovery mode the other apps are not to be had, and parked none is: they are not asleep there.
+    pub(super) fn app_wanted(&mut self, index: usize, now: Now) {
+        if self.up() && self.apps.get(index).is_some_and(AppRun::sleeps) {
+            self.apps[index].asleep = false;
+            self.events.tell(
+                now,
+                false,
+                format!("somebody opened {}, which starts on demand", self.app_facts[index].label),
+            );
         }
     }
 
@@ -159,6 +172,7 @@ impl Space {
         }
         self.events.tell(now, false, format!("{by} asked for a restart of {}", self.app_facts[index].label));
         self.apps[index].history = Default::default();
+        self.apps[index].asleep = false;
         match self.apps[index].child() {
             Some(_) => self.end_app(index, RESTART_GRACE, effects),
             None if self.apps[index].state == State::Waiting => {}

@@ -6,7 +6,7 @@ use crate::model::now::{Monotonic, Now, spoken};
 
 use crate::model::status::Mode;
 use crate::model::step::{self, Next, StepRun};
-use space_lifecycle::{Moment, OnFailure};
+use space_lifecycle::{Moment, OnFailure, Start};
 use std::time::Duration;
 
 /// What a step gets between SIGTERM and SIGKILL when it took too long.
@@ -88,7 +88,9 @@ impl Space {
     /// Booting -> Running: the awaited steps are over and every app is ready, or given up.
     pub(super) fn become_ready(&mut self, now: Now) {
         let Phase::Booting { .. } = self.phase else { return };
-        let settled = self.apps.iter().all(|app| !app.coming());
+        // An app that starts on demand is not what the boot is for, also if somebody has asked for it already.
+        let on_demand = |index: usize| self.spec.apps[index].start == Start::OnDemand;
+        let settled = self.apps.iter().enumerate().all(|(index, app)| !app.coming() || on_demand(index));
         if settled && step::apps_may_start(&self.spec.steps, &self.steps) {
             self.phase = Phase::Running { since: now, mode: Mode::Normal };
             self.why_mode = None;

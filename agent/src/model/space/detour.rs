@@ -9,7 +9,7 @@ use crate::model::child::ChildId;
 use crate::model::now::Now;
 use crate::model::status::Mode;
 use crate::model::step::{self, StepRun};
-use space_lifecycle::Space as Spec;
+use space_lifecycle::{Space as Spec, Start};
 use std::time::Duration;
 
 /// What a step or an app gets to end in when the space turns to recovery mode.
@@ -68,6 +68,7 @@ impl Space {
             if mode == Mode::Parked || index > 0 {
                 app.state = State::Stopped;
             }
+            app.asleep = false;
         }
     }
 
@@ -96,6 +97,7 @@ impl Space {
         self.turn_to(Mode::Recovery, reason, now);
         for (index, app) in self.apps.iter_mut().enumerate() {
             app.history = Default::default();
+            app.asleep = false;
             if app.child().is_none() {
                 app.state = if index == 0 { State::Waiting } else { State::Stopped };
             }
@@ -137,8 +139,9 @@ impl Space {
             self.end_app(index, TURN, effects);
             let app = &mut self.apps[index];
             app.history = Default::default();
+            app.asleep = self.spec.apps[index].start == Start::OnDemand;
             if app.child().is_none() {
-                *app = AppRun { attempts: app.attempts, ..AppRun::waiting() };
+                *app = AppRun { attempts: app.attempts, ..AppRun::new(self.spec.apps[index].start) };
             }
         }
         self.round += 1;
@@ -164,7 +167,7 @@ impl Space {
             .map(|app| match old.iter().position(|(name, _)| *name == app.name) {
                 Some(index) => old.remove(index).1,
                 // No name of a process comes twice.
-                None => AppRun { state: State::Stopped, attempts, ..AppRun::waiting() },
+                None => AppRun { state: State::Stopped, attempts, ..AppRun::new(Start::Boot) },
             })
             .collect();
         let gone = old.iter().filter_map(|(_, run)| run.child());

@@ -25,6 +25,12 @@ impl Space {
         }
     }
 
+    pub(super) fn worked(&mut self, app: &str, now: Now) {
+        let index = self.spec.apps.iter().position(|known| known.name == app);
+        let label = index.map_or("a server on a port", |index| &self.app_facts[index].label);
+        self.activity.worked(now.monotonic, format!("somebody worked in {label}"));
+    }
+
     /// Running to notice when the end is near, and back when something has worked.
     pub(super) fn advance_idle(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let stops_at = self.would_stop_at(&now);

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 mod detour;
 mod ending;
+mod on_demand;
 mod properties;
 
 /// A space whose clock the test moves.
@@ -222,6 +223,22 @@ fn an_untouched_space_is_warned_of_looked_at_and_then_stopped_with_code_0() {
     assert_eq!(story.happens(Event::Seen(reading)), stopping(1));
     assert!(story.status().sentence.contains("nothing has run in it for 60 s"));
     assert_eq!(story.ends(1), [Effect::Leave { code: 0 }]);
+}
+
+#[test]
+fn somebody_who_works_in_an_app_wakes_a_space_that_was_about_to_stop() {
+    let mut story = Story::new().ready();
+    story.after(55);
+    assert_eq!(story.status().phase, PhaseName::Notice);
+    assert_eq!(story.happens(Event::Worked { app: "default".into() }), []);
+    assert_eq!(story.status().phase, PhaseName::Running);
+    let label = story.space.app_facts[0].label.clone();
+    assert!(story.status().activity.sentence.starts_with(&format!("Active: somebody worked in {label} 0 s ago")));
+    story.after(10);
+    assert!(story.status().activity.sentence.contains(&format!("when somebody worked in {label}")));
+    assert_eq!(story.status().activity.stops_at, Some(at(story.ms + 50_000).wall));
+    story.happens(Event::Worked { app: "proxy/".into() });
+    assert!(story.status().activity.sentence.contains("somebody worked in a server on a port"));
 }
 
 #[test]

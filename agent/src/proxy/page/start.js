@@ -25,7 +25,7 @@
   const PHASES = { booting: 'Starting', running: 'Running', notice: 'About to stop', stopping: 'Stopping', stopped: 'Stopped', failed: 'Failed' };
   const MODES = { recovery: 'Recovery mode', parked: 'Parked' };
   const MARKS = { done: '\u2713', ready: '\u2713', skipped: '\u2013', failed: '!' };
-  const STATES = { waiting: 'waiting', starting: 'starting', ready: 'ready', restarting: 'starting again', failed: 'failed', stopped: 'stopped', dropped: 'dropped' };
+  const STATES = { waiting: 'waiting', asleep: 'starts at its first request', starting: 'starting', ready: 'ready', restarting: 'starting again', failed: 'failed', stopped: 'stopped', dropped: 'dropped' };
 
   // Neither booting nor as usual: what the page then shows is written in it.
   const mode = () => (status && MODES[status.mode]) ? status.mode : 'normal';
@@ -42,6 +42,7 @@
       case 'failed': return 'This space could not start';
       default:
         if (!own || own.state === 'ready') return label + ' is ready';
+        if (own.state === 'asleep') return label + ' starts at its first request';
         if (own.state === 'failed') return label + ' does not run';
         return own.restarts > 0 ? label + ' is starting again' : label + ' is starting';
     }
@@ -90,8 +91,9 @@
 
   function progress() {
     const over = status.steps.filter((step) => step.state !== 'waiting' && step.state !== 'running').length;
-    const ready = status.apps.filter((one) => one.state === 'ready').length;
-    const all = status.steps.length + status.apps.length;
+    const apps = status.apps.filter((one) => one.state !== 'asleep');
+    const ready = apps.filter((one) => one.state === 'ready').length;
+    const all = status.steps.length + apps.length;
     show('bar', status.phase === 'booting' && all > 0);
     el('progress').style.width = (all ? 100 * (over + ready) / all : 0) + '%';
   }
@@ -116,7 +118,7 @@
 
   // On the space's own page, which stays: the way in.
   function way() {
-    const own = status.apps.find((one) => one.state === 'ready' && /^\/(?!\/)/.test(one.base_path));
+    const own = status.apps.find((one) => (one.state === 'ready' || one.state === 'asleep') && /^\/(?!\/)/.test(one.base_path));
     show('enter', (!app || mode() === 'recovery') && Boolean(own));
     if (!own) return;
     el('door').href = own.base_path;

@@ -12,8 +12,8 @@ use std::cell::Cell;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -43,6 +43,8 @@ pub(super) struct Space {
     pub(super) status: watch::Sender<Arc<Status>>,
     pub(super) lines: broadcast::Sender<Arc<LogLine>>,
     pub(super) keys: Keys,
+    /// The apps that the hall was asked to start.
+    pub(super) woken: Arc<Mutex<Vec<String>>>,
     pub(super) switch: StopSwitch,
     pub(super) running: JoinHandle<()>,
     notes: watch::Receiver<Vec<String>>,
@@ -92,13 +94,15 @@ impl Space {
             now,
             tls,
             access,
+            connections: Arc::default(),
             // For 128 connections.
             descriptors: 512,
         };
         let (noted, notes) = watch::channel(Vec::new());
-        tokio::spawn(answer_requests(hall, noted));
+        let woken = Arc::default();
+        tokio::spawn(answer_requests(hall, noted, Arc::clone(&woken)));
         let running = tokio::spawn(async move { run(config, requests, stop).await.unwrap() });
-        Space { at, door, status, lines, keys, switch, running, notes, folder }
+        Space { at, door, status, lines, keys, woken, switch, running, notes, folder }
     }
 
     /// What the hall was told that has this in it.
@@ -156,7 +160,11 @@ impl Space {
 }
 
 /// The hall: a link is good once, a lease is good up to 12 hours.
-async fn answer_requests(mut requests: mpsc::Receiver<Request>, noted: watch::Sender<Vec<String>>) {
+async fn answer_requests(
+    mut requests: mpsc::Receiver<Request>,
+    noted: watch::Sender<Vec<String>>,
+    woken: Arc<Mutex<Vec<String>>>,
+) {
     let mut used = HashSet::new();
     while let Some(request) = requests.recv().await {
         match request {
@@ -167,6 +175,10 @@ async fn answer_requests(mut requests: mpsc::Receiver<Request>, noted: watch::Se
             }
             Request::Start { reply } => drop(reply.send(Err("the document still has a mistake".to_owned()))),
             Request::Rescue { reply, .. } => drop(reply.send(Ok(()))),
+            Request::Wake { app, reply } => {
+                woken.lock().unwrap().push(app);
+                let _ = reply.send(());
+            }
             Request::Note { text, .. } => noted.send_modify(|notes| notes.push(text)),
         }
     }

@@ -6,6 +6,7 @@ use crate::model::log::LogLine;
 use crate::model::now::Timestamp;
 use crate::model::route::RouteState;
 use crate::model::status::{Mode, PhaseName};
+use space_lifecycle::SignIn;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -46,6 +47,30 @@ async fn until_the_app_is_ready_people_get_a_page_and_programs_a_503() {
     assert_eq!(space.ask("GET /_space/livez HTTP/1.1").await.status, 200);
     space.set(RouteState::Gone);
     assert_eq!(space.ask(&format!("GET /app/ HTTP/1.1\r\n{BROWSER}")).await.status, 503);
+}
+
+#[tokio::test]
+async fn an_app_that_sleeps_is_woken_by_whoever_has_signed_in_and_by_nobody_else() {
+    let space = Space::with(SignIn::Token);
+    space.set(RouteState::Asleep);
+    let post = format!("POST /app/run HTTP/1.1\r\n{}\r\nContent-Length: 0", space.origin());
+    let strangers = [&format!("GET /app/ HTTP/1.1\r\n{BROWSER}"), "GET /app/api HTTP/1.1", &post];
+    for request in strangers {
+        assert_eq!(space.ask(request).await.status, 401, "{request}");
+    }
+    // What anybody may ask below its base path is the agent's own.
+    for path in ["_space/livez", "_space/readyz", "api/idle", "_space/sign-in"] {
+        assert_eq!(space.ask(&format!("GET /app/{path} HTTP/1.1")).await.status, 200, "{path}");
+    }
+    assert_eq!(*space.woken.lock().unwrap(), Vec::<String>::new());
+
+    let space = Space::open();
+    space.set(RouteState::Asleep);
+    let page = space.ask(&format!("GET /app/lab HTTP/1.1\r\n{BROWSER}")).await;
+    assert_eq!((page.status, page.body.contains("data-app=\"app\"")), (200, true), "{}", page.body);
+    let program = space.ask("GET /app/api HTTP/1.1\r\nAccept: application/json").await;
+    assert_eq!((program.status, program.header("retry-after")), (503, Some("1")));
+    assert_eq!(*space.woken.lock().unwrap(), ["app", "app"]);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::signal::Signal;
+use nix::time::ClockId;
 use nix::unistd::Pid;
 use space_tests::command;
 use space_tests::places::{environment, project};
@@ -68,13 +69,11 @@ fn threads(pid: i32) -> Vec<i32> {
     tasks.filter_map(|task| task.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// Processor time of all threads that live, in seconds, to the nanosecond (proc(5), schedstat).
+/// Processor time of all threads, also of those that have ended, in seconds, to the nanosecond.
 pub(crate) fn cpu(pid: i32) -> f64 {
-    let of = |thread: i32| {
-        let text = fs::read_to_string(format!("/proc/{pid}/task/{thread}/schedstat")).ok()?;
-        text.split(' ').next()?.parse::<f64>().ok()
-    };
-    threads(pid).into_iter().filter_map(of).sum::<f64>() / 1e9
+    let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(pid)).expect("the proxy runs");
+    let time = clock.now().expect("a process has a clock");
+    time.tv_sec() as f64 + time.tv_nsec() as f64 / 1e9
 }
 
 /// The agent with the app behind it; returns the app's port and its pid too.

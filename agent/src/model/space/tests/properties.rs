@@ -5,7 +5,7 @@ use crate::model::status::Mode;
 use proptest::prelude::*;
 use space_lifecycle::Moment;
 
-/// Two start steps, one stop step, an app; begins in any way.
+/// Two start steps, one stop step, an app, and another that starts on demand; begins in any way.
 fn any_story() -> impl Strategy<Value = Story> {
     let beginning = prop_oneof![
         6 => Just(Beginning::Boot),
@@ -13,7 +13,14 @@ fn any_story() -> impl Strategy<Value = Story> {
         1 => Just(Beginning::Parked("it was idle".into())),
     ];
     (beginning, any::<bool>()).prop_map(|(beginning, strict)| {
-        let mut story = Story::new();
+        let mut spec = Story::new().space.spec;
+        let tool = space_lifecycle::App {
+            name: "tool".into(),
+            start: space_lifecycle::Start::OnDemand,
+            ..spec.apps[0].clone()
+        };
+        spec.apps.push(tool);
+        let mut story = Story::of(spec);
         let save = Step { on: Moment::Stop, kind: StepKind::Run("save".into()), ..git_step("save") };
         story.space.spec.steps.push(save);
         story.space.steps.push(crate::model::step::StepRun::Waiting);
@@ -25,7 +32,8 @@ fn any_story() -> impl Strategy<Value = Story> {
 
 fn any_event() -> impl Strategy<Value = Event> {
     let attempt = 1u32..5;
-    let app = attempt.prop_map(|attempt| format!("app/default#{attempt}"));
+    let name = prop_oneof![3 => Just("default"), 1 => Just("tool")];
+    let app = (name, attempt).prop_map(|(name, attempt)| format!("app/{name}#{attempt}"));
     let names = ["jupyterlab", "handbook", "save", "jupyterlab#2", "handbook#2", "save#2"];
     let step = proptest::sample::select(names.to_vec()).prop_map(|name| format!("step/{name}"));
     let outcome = prop_oneof![Just(done()), Just(failed()), Just(StepOutcome::Skipped { why: "same".into() })];
@@ -46,6 +54,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         1 => Just(Event::StopAsked { reason: "x".into() }),
         1 => Just(Event::StartAsked { by: "x".into() }),
         1 => (0usize..3).prop_map(|app| Event::RestartAsked { app, by: "x".into() }),
+        1 => (0usize..3).prop_map(|app| Event::AppWanted { app }),
         1 => Just(Event::RescueAsked { command: "true".into() }),
         1 => Just(Event::RepositoriesSeen(vec!["x".into()])),
         1 => app.clone().prop_map(|child| Event::AppSilent { child }),
@@ -127,7 +136,10 @@ proptest! {
             story.ms += seconds * 1000;
             for effect in story.happens(event) {
                 match effect {
-                    Effect::StartApp { child, .. } => prop_assert!(story.space.app_of_child(&child).is_some(), "{child}"),
+                    Effect::StartApp { app, child, .. } => {
+                        prop_assert_eq!(story.space.app_of_child(&child), Some(app), "{}", child);
+                        prop_assert!(!story.space.apps[app].asleep, "{child}");
+                    }
                     Effect::StartStep { child, .. } => prop_assert!(story.space.step_of_child(&child).is_some(), "{child}"),
                     _ => {}
                 }
