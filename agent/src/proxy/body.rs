@@ -8,7 +8,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 type Framed = Poll<Option<Result<Frame<Bytes>, hyper::Error>>>;
 
@@ -92,13 +92,19 @@ impl Body for AppBody {
         if let Some(error) = this.failed.take() {
             return Poll::Ready(Some(Err(error)));
         }
-        let mut polled = Pin::new(&mut this.incoming).poll_frame(cx);
-        if polled.is_pending()
-            && let Some(upstream) = &mut this.upstream
-        {
-            upstream.drive(cx);
-            polled = Pin::new(&mut this.incoming).poll_frame(cx);
-        }
+        let polled = match &mut this.upstream {
+            Some(upstream) if upstream.is_driven_here() => {
+                // Only what is driven here brings more, so nobody needs to be woken for it.
+                let mut quiet = Context::from_waker(Waker::noop());
+                let mut polled = Pin::new(&mut this.incoming).poll_frame(&mut quiet);
+                if polled.is_pending() {
+                    upstream.drive(cx);
+                    polled = Pin::new(&mut this.incoming).poll_frame(&mut quiet);
+                }
+                polled
+            }
+            _ => Pin::new(&mut this.incoming).poll_frame(cx),
+        };
         match polled {
             Poll::Ready(Some(Err(error))) => {
                 this.home = None;

@@ -14,13 +14,13 @@ use super::tunnel::Agreed;
 use super::upstream;
 use super::websocket::Offer;
 use crate::model::route::{Route, RouteState};
+use crate::sys::clock;
 use bytes::Bytes;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::{Request, Response, StatusCode, Uri, Version};
-use tokio::time::Instant;
 use tracing::{debug, warn};
 
 const FETCH_USER: HeaderName = HeaderName::from_static("sec-fetch-user");
@@ -32,7 +32,7 @@ pub(super) async fn plain(visit: &Visit, route: &Route, request: Request<Incomin
         Ok(request) => request,
         Err(error) => return answer::bad(&format!("the path is not one that can be passed on: {error}")),
     };
-    let (is_safe, began) = (request.method().is_safe(), Instant::now());
+    let (is_safe, began) = (request.method().is_safe(), clock::instant());
     let response = match visit.front.pool.send(route, request).await {
         Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             no_answer(visit, route, &Fault::Switched, is_safe)

@@ -8,6 +8,7 @@ use super::body::{AppBody, ToApp};
 use super::fault::Fault;
 use super::upstream::{self, Place, Upstream};
 use crate::model::route::{Door, Route, RouteState};
+use crate::sys::clock;
 use hyper::{Method, Request, Response};
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,7 +53,7 @@ impl Pool {
         if !upstream.is_ready() {
             return;
         }
-        let now = Instant::now();
+        let now = clock::instant();
         let mut idle = self.idle();
         // They are in the order in which they came, but for a few.
         while idle.first().is_some_and(|kept| now.duration_since(kept.since) > IDLE) {

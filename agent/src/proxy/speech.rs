@@ -201,7 +201,7 @@ fn typed(beginning: &[u8]) -> Class {
 
 fn is_heartbeat(message: &[u8]) -> bool {
     let has = |word: &&[u8]| message.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
-    message.is_empty() || HEARTBEATS.contains(&message) || HEARTBEAT_WORDS.iter().any(|word| has(&word))
+    message.is_empty() || HEARTBEATS.contains(&message) || HEARTBEAT_WORDS.iter().any(has)
 }
 
 #[cfg(test)]

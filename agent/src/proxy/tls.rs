@@ -53,6 +53,9 @@ pub struct Pair {
     pub not_for: Option<Account>,
 }
 
+/// Device, inode, seconds and nanoseconds of the last change, and size of each file that is there.
+type Stamp = [Option<(u64, u64, i64, i64, u64)>; 2];
+
 /// Why a pair cannot be used, and what to do.
 #[derive(Debug)]
 pub enum Error {
@@ -99,7 +102,7 @@ impl Pair {
     }
 
     /// What changes with the files.
-    fn stamp(&self) -> [Option<(u64, u64, i64, i64, u64)>; 2] {
+    fn stamp(&self) -> Stamp {
         [&self.cert, &self.key].map(|path| {
             let about = fs::metadata(path).ok()?;
             Some((about.dev(), about.ino(), about.mtime(), about.mtime_nsec(), about.size()))
@@ -202,7 +205,7 @@ async fn say_https(mut stream: TcpStream) {
 }
 
 /// `None`: the disk hangs.
-async fn look(pair: &Arc<Pair>) -> Option<[Option<(u64, u64, i64, i64, u64)>; 2]> {
+async fn look(pair: &Arc<Pair>) -> Option<Stamp> {
     let pair = pair.clone();
     timeout(READ, spawn_blocking(move || pair.stamp())).await.ok()?.ok()
 }

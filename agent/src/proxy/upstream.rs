@@ -16,7 +16,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::pin::{Pin, pin};
-use std::task::Context;
+use std::task::{Context, Waker};
 use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
@@ -139,6 +139,11 @@ impl Upstream {
         self.sender.is_ready()
     }
 
+    /// Nobody but [`drive`](Upstream::drive) lets the connection go on.
+    pub(super) fn is_driven_here(&self) -> bool {
+        matches!(self.drive, Drive::Here(_))
+    }
+
     /// Lets the connection do what it can; its errors reach whoever waits for the answer or its body.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
         self.drive.poll(cx);
@@ -156,9 +161,13 @@ impl Upstream {
         let Upstream { sender, drive, measure, .. } = self;
         measure.begin();
         let mut answer = pin!(sender.try_send_request(request));
-        let answer = poll_fn(|cx| {
-            drive.poll(cx);
-            answer.as_mut().poll(cx)
+        let answer = poll_fn(|cx| match drive {
+            Drive::Here(_) => {
+                drive.poll(cx);
+                // Only what has just been driven brings the answer, so nobody needs to be woken for it.
+                answer.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+            }
+            Drive::Task(_) => answer.as_mut().poll(cx),
         });
         let answer = answer.await;
         measure.end();

@@ -7,6 +7,7 @@
 
 use super::client::Client;
 use super::framing::{Refusal, Scan};
+use crate::sys::clock;
 use bytes::{Buf, Bytes, BytesMut};
 use std::io;
 use std::pin::Pin;
@@ -119,16 +120,13 @@ struct Alarm(Option<Pin<Box<Sleep>>>);
 impl Alarm {
     /// Is it later than `deadline`? If not, the task wakes then.
     fn is_over(&mut self, cx: &mut Context<'_>, deadline: Instant) -> bool {
-        if Instant::now() >= deadline {
-            return true;
-        }
         let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         if sleep.deadline() > deadline {
             sleep.as_mut().reset(deadline);
         }
-        // Ready: it was set for a time that no longer matters.
+        // Ready: that time has come, or it was set for one that no longer matters.
         while sleep.as_mut().poll(cx).is_ready() {
-            if sleep.deadline() == deadline {
+            if sleep.deadline() >= deadline {
                 return true;
             }
             sleep.as_mut().reset(deadline);
@@ -214,7 +212,7 @@ impl Watched {
         if passed > 0 {
             return Poll::Ready(Ok(Read::Given));
         }
-        self.reading = Some(Instant::now());
+        self.reading = Some(clock::instant());
         Poll::Ready(Ok(Read::Held))
     }
 
@@ -253,7 +251,7 @@ impl Watched {
             false => BODY,
         };
         self.busy.store(!in_head);
-        let since = *self.reading.get_or_insert_with(Instant::now);
+        let since = *self.reading.get_or_insert_with(clock::instant);
         if !self.alarm.is_over(cx, since + patience) {
             return Poll::Pending;
         }
@@ -276,7 +274,7 @@ impl Watched {
             let mut byte = [0];
             match self.client.socket().poll_peek(cx, &mut ReadBuf::new(&mut byte)) {
                 Poll::Pending => return Ok(()),
-                Poll::Ready(Ok(0)) => self.end = End::HalfClosed(Instant::now()),
+                Poll::Ready(Ok(0)) => self.end = End::HalfClosed(clock::instant()),
                 Poll::Ready(Ok(_)) => self.ahead = true,
                 Poll::Ready(Err(error)) => return Err(error),
             }
@@ -293,7 +291,7 @@ impl Watched {
     /// After an attempt to write.
     fn written(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if written.is_pending() {
-            let since = *self.writing.get_or_insert_with(Instant::now);
+            let since = *self.writing.get_or_insert_with(clock::instant);
             if self.alarm.is_over(cx, since + STUCK) {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")));
             }
@@ -301,7 +299,7 @@ impl Watched {
         }
         self.writing = None;
         if let End::HalfClosed(since) = &mut self.end {
-            *since = Instant::now();
+            *since = clock::instant();
         }
         if !self.scan.is_at_head() {
             // Something moves, though it isn't the body.
@@ -316,7 +314,7 @@ impl Watched {
         let client = Pin::new(&mut self.client);
         let (next, until) = match &mut self.end {
             End::Open | End::HalfClosed(_) => {
-                let until = Instant::now() + LINGER;
+                let until = clock::instant() + LINGER;
                 return Poll::Ready(match self.refused {
                     Some(refusal) => End::Saying(last_words(refusal), until),
                     None => End::Shutting(until),

@@ -11,6 +11,11 @@ pub fn now() -> Now {
     Now { monotonic: monotonic(), wall: Timestamp(millis(ClockId::CLOCK_REALTIME)), boot_id: boot_id() }
 }
 
+/// Now, on the clock of the runtime's timers: for waits that begin here and end at a timer.
+pub fn instant() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}
+
 /// Milliseconds on the machine's monotonic clock.
 pub fn monotonic() -> Monotonic {
     Monotonic(millis(ClockId::CLOCK_MONOTONIC))

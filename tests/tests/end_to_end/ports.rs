@@ -31,7 +31,8 @@ async fn serve(mut command: Command, port: u16) -> Server {
 
 #[tokio::test]
 async fn a_server_that_the_user_starts_is_seen_below_every_base_path() {
-    let mut space = Space::new(&echo());
+    // Looked at each 2 s.
+    let mut space = Space::new(&format!("{}idle: {{ shutdown: 20s }}\n", echo()));
     let mut run = space.start();
     run.ready().await;
     let mut client = run.signed_in().await;
@@ -68,8 +69,11 @@ async fn a_server_that_the_user_starts_is_seen_below_every_base_path() {
 
     let metrics = run.control(Method::GET, "/metrics", None).await.unwrap().good("metrics").text();
     assert!(metrics.contains("space_agent_requests_total{app=\"proxy/\",class=\"work\"} 3"), "{metrics}");
-    let why = run.status().await.unwrap().0["activity"]["sentence"].to_string();
-    assert!(why.contains("somebody worked in a server on a port"), "{why}");
+    run.until(SOON, "the work to be seen", |status| {
+        let why = status.0["activity"]["sentence"].to_string();
+        if why.contains("somebody worked in a server on a port") { Ok(()) } else { Err(why) }
+    })
+    .await;
     assert_eq!(run.stop().await, 0);
 }
 

@@ -69,7 +69,7 @@ async fn a_space_with_a_certificate_speaks_https_takes_a_new_one_and_logs_its_re
         if text.contains("GET /echo/x") { Ok(text) } else { Err(format!("{} has {text:?}", log.display())) }
     });
     let written = written.await.unwrap();
-    assert!(written.contains("\"POST /_space/sign-in HTTP/1.1\" 303 "), "{written}");
+    assert!(written.contains("\"POST /echo/_space/sign-in HTTP/1.1\" 303 "), "{written}");
     assert!(written.contains("\"GET /echo/x HTTP/1.1\" 200 ") && written.contains(" echo 0."), "{written}");
     assert!(!written.contains("secret") && !written.contains(token), "{written}");
 

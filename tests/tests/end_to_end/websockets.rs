@@ -1,7 +1,7 @@
 //! WebSockets through the front door are what they are without it: the same bytes, the same ends, on both sides.
 
 use serde_json::Value;
-use space_tests::command::run;
+use space_tests::command::run as told_by;
 use space_tests::places::{artefact, environment, figure, full, project};
 use space_tests::space::{Run, Space};
 use std::process::Command;
@@ -18,12 +18,12 @@ fn space(part: &str) -> Space {
 }
 
 /// Plays all cases of a part twice and returns the lines that it printed.
-async fn compare(space: &Space, run_: &mut Run, part: &str, more: &[&str]) -> Vec<Value> {
-    let cookie = run_.signed_in().await.cookie_header();
+async fn compare(space: &Space, run: &mut Run, part: &str, more: &[&str]) -> Vec<Value> {
+    let cookie = run.signed_in().await.cookie_header();
     let mut command = Command::new(environment().join("bin/python"));
     command.arg(project().join("tests/parts").join(part)).arg("compare");
     command.arg(space.run.join("apps/app.sock")).arg(space.port.to_string()).arg("/app/").arg(cookie).args(more);
-    let done = run(command, Duration::from_secs(if full() { 600 } else { 120 })).await;
+    let done = told_by(command, Duration::from_secs(if full() { 600 } else { 120 })).await;
     assert_eq!(done.code(), 0, "{}", done.stderr);
     let line = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
     done.stdout.lines().map(line).collect()
@@ -73,5 +73,33 @@ async fn a_librarys_client_and_server_do_not_see_the_door_between_them() {
         ));
         assert!(!full() || door < 2.0 * direct + 0.5, "{compression}: {door} s for {direct} s direct");
     }
+    assert_eq!(run.stop().await, 0);
+}
+
+/// The library's own tests of connections, each with the door between its two ends. They are not in its packages: a
+/// checkout of its repository at the installed version is named by `SPACE_TESTS_WEBSOCKETS`.
+#[tokio::test]
+async fn a_librarys_own_tests_pass_with_the_door_between() {
+    let Some(checkout) = std::env::var_os("SPACE_TESTS_WEBSOCKETS") else {
+        println!("not run: SPACE_TESTS_WEBSOCKETS names no checkout of github.com/python-websockets/websockets");
+        return;
+    };
+    let mut space = space("websocket_suite.py");
+    let mut run = space.start();
+    run.ready().await;
+    let cookie = run.signed_in().await.cookie_header();
+    let checkout = checkout.into_string().expect("a path in UTF-8");
+    assert!(!format!("{checkout}{cookie}").contains(['&', '%', ' ']), "nothing that a query can't hold");
+    let path = format!("/app/run?{}&{checkout}&{cookie}", space.port);
+    let socket = space.run.join("apps/app.sock");
+    let mut command = Command::new("curl");
+    command.args(["--silent", "--show-error", "--fail", "--unix-socket"]).arg(socket).arg(format!("http://app{path}"));
+    let done = told_by(command, Duration::from_secs(300)).await;
+    assert_eq!(done.code(), 0, "{}", done.stderr);
+    let line = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    let rows: Vec<Value> = done.stdout.lines().map(line).collect();
+    check(&rows, "websockets-suite.txt", 400);
+    let passed = rows.iter().filter(|row| row["passes"] == true).count();
+    figure(&format!("tests of the library websockets through the front door: {passed} of {} pass", rows.len()));
     assert_eq!(run.stop().await, 0);
 }

@@ -1,3 +1,5 @@
+//! Requests that pass, and such that others may read otherwise.
+
 use super::*;
 use hyper::Uri;
 use proptest::prelude::*;
