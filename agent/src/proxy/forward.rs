@@ -61,7 +61,7 @@ pub(super) async fn websocket(
     request: Request<Incoming>,
 ) -> Response<Body> {
     count(route, &request);
-    let began = Instant::now();
+    let began = clock::instant();
     let response = handshake(visit, route, session, request).await;
     route.traffic.answered(response.status().as_u16(), began.elapsed());
     response
