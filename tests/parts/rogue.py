@@ -103,6 +103,9 @@ class Handler(socketserver.BaseRequestHandler):
                 self.request.sendall(b"x")
                 time.sleep(0.02)
             said = b""
+        elif what == "big":
+            said, closes = b"", True
+            self.stream(64 << 20)
         else:
             said, closes = SAID.get(what, (answer("fine\n"), False))
         try:
@@ -112,6 +115,15 @@ class Handler(socketserver.BaseRequestHandler):
         except OSError:
             return False
         return not closes
+
+
+    def stream(self, length):
+        try:
+            self.request.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n".encode())
+            for _ in range(length >> 16):
+                self.request.sendall(b"x" * (1 << 16))
+        except OSError:
+            pass
 
 
 class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):

@@ -35,6 +35,13 @@ pub fn started(pid: i32) -> Option<u64> {
     stat_fields(pid)?.get(19)?.parse().ok()
 }
 
+/// The processor time that the process has taken so far, to 10 ms.
+pub fn cpu(pid: i32) -> Option<std::time::Duration> {
+    let fields = stat_fields(pid)?;
+    let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+    Some(std::time::Duration::from_millis(ticks * 10))
+}
+
 /// True while the process is there and not a zombie.
 pub fn alive(pid: i32) -> bool {
     state_and_parent(pid).is_some_and(|(state, _)| state != 'Z')

@@ -17,7 +17,13 @@ pub struct Rogue {
 
 impl Rogue {
     pub async fn start() -> Rogue {
+        Rogue::start_behind(&[]).await
+    }
+
+    /// `before` becomes the agent (`prlimit …`).
+    pub async fn start_behind(before: &[&str]) -> Rogue {
         let mut space = Space::new("");
+        space.before = before.iter().map(|&part| part.to_owned()).collect();
         let record = space.folder.join("record.jsonl");
         let script = places::project().join("tests/parts/rogue.py");
         let command =

@@ -47,6 +47,8 @@ pub struct Space {
     pub binary: PathBuf,
     /// Beside the test's own environment.
     pub env: Vec<(String, String)>,
+    /// A program that is started first and becomes the agent, with its arguments.
+    pub before: Vec<String>,
     runs: u32,
 }
 
@@ -78,6 +80,7 @@ impl Space {
             base_path: "/".to_owned(),
             binary: places::agent(),
             env: Vec::new(),
+            before: Vec::new(),
             runs: 0,
             name,
             folder,
@@ -117,7 +120,7 @@ impl Space {
     pub fn command(&self, args: &[&str]) -> Command {
         // Whoever runs the tests in the background has them ignore SIGINT, which init would respect. `env` becomes the agent.
         let mut command = Command::new("env");
-        command.arg("--default-signal=INT,HUP,QUIT").arg(&self.binary);
+        command.arg("--default-signal=INT,HUP,QUIT").args(&self.before).arg(&self.binary);
         command.args(args).current_dir(&self.folder);
         command.env("SPACE_AGENT_STATE", self.folder.join("state"));
         command.env("SPACE_AGENT_RUN", &self.run).env("SPACE_AGENT_SOCKET", self.socket());

@@ -140,6 +140,10 @@ fn incoming(response: Response<AppBody>, route: &Route) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
+    if parts.headers.contains_key(TRANSFER_ENCODING) {
+        // The chunks say it, as hyper has read them (RFC 9112, 6.3); a length beside them is somebody's lie.
+        parts.headers.remove(CONTENT_LENGTH);
+    }
     headers::to_browser(&mut parts.headers, route);
     Response::from_parts(parts, Body::App(body))
 }

@@ -16,6 +16,8 @@ const BEFORE_ANSWER: usize = 1 << 20;
 pub(super) struct Stream {
     socket: Socket,
     measure: Measure,
+    /// The app takes no more. It may have answered before, and closed with the rest of the request unread.
+    deaf: bool,
 }
 
 #[derive(Debug)]
@@ -57,7 +59,7 @@ impl Measure {
 
 impl Stream {
     pub(super) fn new(socket: Socket) -> Stream {
-        Stream { socket, measure: Measure::new() }
+        Stream { socket, measure: Measure::new(), deaf: false }
     }
 
     pub(super) fn measure(&self) -> Measure {
@@ -67,7 +69,7 @@ impl Stream {
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Stream { socket, measure } = self.get_mut();
+        let Stream { socket, measure, .. } = self.get_mut();
         if measure.is_used_up() {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "no end of heads")));
         }
@@ -81,12 +83,30 @@ impl AsyncRead for Stream {
     }
 }
 
+impl Stream {
+    /// What an app that takes no more would have been told is dropped: with an error here nobody would read the answer
+    /// that may have come before. Without one, reading ends in the same error.
+    fn told(&mut self, written: io::Result<usize>, length: usize) -> io::Result<usize> {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset};
+        match written {
+            Err(error) if matches!(error.kind(), BrokenPipe | ConnectionReset) => {
+                self.deaf = true;
+                Ok(length)
+            }
+            written => written,
+        }
+    }
+}
+
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().socket {
+        let this = self.get_mut();
+        let polled = match &mut this.socket {
+            _ if this.deaf => Poll::Ready(Ok(buf.len())),
             Socket::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
             Socket::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
+        };
+        polled.map(|written| this.told(written, buf.len()))
     }
 
     fn poll_write_vectored(
@@ -94,10 +114,13 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().socket {
+        let (this, length) = (self.get_mut(), bufs.iter().map(|buf| buf.len()).sum());
+        let polled = match &mut this.socket {
+            _ if this.deaf => Poll::Ready(Ok(length)),
             Socket::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Socket::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        }
+        };
+        polled.map(|written| this.told(written, length))
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -96,6 +96,7 @@ pub(super) fn status() -> Status {
 }
 
 mod admission;
+mod credentials;
 mod faults;
 mod forwarding;
 mod ground;

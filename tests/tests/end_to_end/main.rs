@@ -16,6 +16,7 @@ mod crash;
 mod credentials;
 mod documents;
 mod ending;
+mod faults;
 mod front_door;
 mod idle;
 mod init;

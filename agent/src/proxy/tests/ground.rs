@@ -37,6 +37,15 @@ pub(super) fn pass(duration: Duration) {
     WALL.set(WALL.get() + duration.as_millis() as u64);
 }
 
+/// The clock of this test is set back.
+pub(super) fn back(duration: Duration) {
+    WALL.set(WALL.get() - duration.as_millis() as u64);
+}
+
+pub(super) fn wall() -> Timestamp {
+    now().wall
+}
+
 pub(super) struct Space {
     pub(super) at: SocketAddr,
     pub(super) door: watch::Sender<Arc<Door>>,
