@@ -13,6 +13,7 @@ mod admit;
 mod answer;
 mod body;
 mod client;
+mod drive;
 mod events;
 mod fault;
 mod flow;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 type Framed = Poll<Option<Result<Frame<Bytes>, hyper::Error>>>;
 
@@ -61,8 +61,9 @@ impl Body for ToApp {
 /// An app's answer on its way, with the connection that it comes over: whoever reads the answer drives it.
 #[derive(Debug)]
 pub(super) struct AppBody {
-    incoming: Incoming,
-    upstream: Option<Upstream>,
+    /// Until it is dropped.
+    incoming: Option<Incoming>,
+    upstream: Option<Box<Upstream>>,
     /// Where the connection goes once the answer has been read; `None`: nowhere.
     home: Option<Arc<Pool>>,
     traffic: Arc<Traffic>,
@@ -75,11 +76,19 @@ pub(super) struct AppBody {
 impl AppBody {
     pub(super) fn new(
         incoming: Incoming,
-        upstream: Upstream,
+        upstream: Box<Upstream>,
         home: Option<Arc<Pool>>,
         traffic: Arc<Traffic>,
     ) -> AppBody {
-        AppBody { incoming, upstream: Some(upstream), home, traffic, passed: 0, ended: false, failed: None }
+        AppBody {
+            incoming: Some(incoming),
+            upstream: Some(upstream),
+            home,
+            traffic,
+            passed: 0,
+            ended: false,
+            failed: None,
+        }
     }
 }
 
@@ -92,19 +101,10 @@ impl Body for AppBody {
         if let Some(error) = this.failed.take() {
             return Poll::Ready(Some(Err(error)));
         }
-        let polled = match &mut this.upstream {
-            Some(upstream) if upstream.is_driven_here() => {
-                // Only what is driven here brings more, so nobody needs to be woken for it.
-                let mut quiet = Context::from_waker(Waker::noop());
-                let mut polled = Pin::new(&mut this.incoming).poll_frame(&mut quiet);
-                if polled.is_pending() {
-                    upstream.drive(cx);
-                    polled = Pin::new(&mut this.incoming).poll_frame(&mut quiet);
-                }
-                polled
-            }
-            _ => Pin::new(&mut this.incoming).poll_frame(cx),
+        let (Some(incoming), Some(upstream)) = (&mut this.incoming, &mut this.upstream) else {
+            return Poll::Ready(None);
         };
+        let polled = upstream.poll_with(cx, |cx| Pin::new(&mut *incoming).poll_frame(cx));
         match polled {
             Poll::Ready(Some(Err(error))) => {
                 this.home = None;
@@ -120,19 +120,21 @@ impl Body for AppBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.incoming.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.incoming.as_ref().map_or_else(SizeHint::default, Body::size_hint)
     }
 }
 
 impl Drop for AppBody {
     fn drop(&mut self) {
         self.traffic.passed(Way::ToClient, self.passed);
-        let read = self.ended || self.incoming.is_end_stream();
-        if let (true, Some(upstream), Some(pool)) = (read, self.upstream.take(), self.home.take()) {
+        let read = self.ended || self.is_end_stream();
+        let (Some(upstream), incoming) = (self.upstream.take(), self.incoming.take()) else { return };
+        upstream.quietly(|| drop(incoming));
+        if let (true, Some(pool)) = (read, self.home.take()) {
             pool.give(upstream);
         }
     }

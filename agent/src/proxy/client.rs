@@ -1,5 +1,6 @@
 //! A client's connection: a plain socket, or one with TLS that ends here.
 
+use super::stream::gathered;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -45,6 +46,9 @@ impl AsyncWrite for Client {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let Some((few, length)) = gathered(bufs) {
+            return self.poll_write(cx, &few[..length]);
+        }
         match self.get_mut() {
             Client::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Client::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),

@@ -91,7 +91,7 @@ async fn handshake(visit: &Visit, route: &Route, session: Session, mut request: 
     };
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let traffic = route.traffic.clone();
-        return incoming(response.map(|body| AppBody::new(body, upstream, None, traffic)), route);
+        return incoming(response.map(|body| AppBody::new(body, Box::new(upstream), None, traffic)), route);
     }
     if let Err(wrong) = offer.check_answer(response.status(), response.headers()) {
         return no_answer(visit, route, &Fault::Handshake(wrong), true);

@@ -27,7 +27,7 @@ pub(super) struct Pool(Mutex<Vec<Idle>>);
 #[derive(Debug)]
 struct Idle {
     since: Instant,
-    upstream: Upstream,
+    upstream: Box<Upstream>,
 }
 
 impl Pool {
@@ -37,11 +37,12 @@ impl Pool {
     }
 
     /// The newest that still stands.
-    fn take(&self, route: &Route, cx: &mut Context<'_>) -> Option<Upstream> {
+    fn take(&self, route: &Route, cx: &mut Context<'_>) -> Option<Box<Upstream>> {
         let mut idle = self.idle();
         while let Some(newest) = idle.iter().rposition(|kept| kept.upstream.leads_to(route)) {
             let mut upstream = idle.remove(newest).upstream;
-            upstream.drive(cx);
+            // Its wakes are this task's from now on.
+            let _ = upstream.poll_with(cx, |_| Poll::Ready(()));
             if upstream.is_ready() {
                 return Some(upstream);
             }
@@ -49,7 +50,7 @@ impl Pool {
         None
     }
 
-    pub(super) fn give(&self, upstream: Upstream) {
+    pub(super) fn give(&self, upstream: Box<Upstream>) {
         if !upstream.is_ready() {
             return;
         }
@@ -90,13 +91,13 @@ impl Pool {
                 },
             }
         }
-        let mut upstream = upstream::connect(route).await?;
+        let mut upstream = Box::new(upstream::connect(route).await?);
         let response = upstream.send(request).await?;
         Ok(response.map(|body| lend(body, upstream, home, route)))
     }
 }
 
-fn lend(body: hyper::body::Incoming, upstream: Upstream, home: Option<Arc<Pool>>, route: &Route) -> AppBody {
+fn lend(body: hyper::body::Incoming, upstream: Box<Upstream>, home: Option<Arc<Pool>>, route: &Route) -> AppBody {
     AppBody::new(body, upstream, home, route.traffic.clone())
 }
 

@@ -147,7 +147,8 @@ pub(super) async fn answer(visit: &Visit, request: Request<Incoming>) -> Respons
 async fn checked(visit: &Visit, request: Request<Incoming>) -> Response<Body> {
     let socket = websocket::is_wanted(request.headers());
     let mut response = match visit.is_spare {
-        true => spare(visit, request).await,
+        // What is rare lies beside the future of every request, which is moved about as a whole.
+        true => Box::pin(spare(visit, request)).await,
         false => admitted(visit, socket, request).await,
     };
     if response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream")) {
@@ -192,9 +193,11 @@ async fn admitted(visit: &Visit, socket: bool, request: Request<Incoming>) -> Re
     };
     let path = request.uri().path();
     match (route::lead(&door, path), session) {
-        (Destination::Own(own), _) if own.is_public() => own::answer(front, &door, own, session, request).await,
+        (Destination::Own(own), _) if own.is_public() => {
+            Box::pin(own::answer(front, &door, own, session, request)).await
+        }
         (_, None) => own::sign_in_first(&door, wants_page(&request)),
-        (Destination::Own(own), Some(_)) => own::answer(front, &door, own, session, request).await,
+        (Destination::Own(own), Some(_)) => Box::pin(own::answer(front, &door, own, session, request)).await,
         (Destination::Moved(to), _) => moved(to, request.uri().query()),
         (Destination::Unknown, _) => answer::text(StatusCode::NOT_FOUND, "nothing of this space is at this path"),
         (Destination::NoPort, _) => answer::text(StatusCode::BAD_REQUEST, ports::NO_PORT),
@@ -234,7 +237,7 @@ async fn app(
         return answer::bad(wrong);
     }
     match route.state {
-        RouteState::Ready if socket => forward::websocket(visit, route, session, request).await,
+        RouteState::Ready if socket => Box::pin(forward::websocket(visit, route, session, request)).await,
         RouteState::Ready => forward::plain(visit, route, request).await,
         state => {
             if state == RouteState::Asleep {

@@ -4,6 +4,7 @@
 //! client's own task. That of a WebSocket has one, until it is a tunnel.
 
 use super::body::ToApp;
+use super::drive::Driven;
 use super::fault::Fault;
 use super::stream::{Measure, Socket, Stream};
 use crate::model::route::{Route, Upstream as Target};
@@ -15,8 +16,8 @@ use hyper_util::rt::TokioIo;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::pin::{Pin, pin};
-use std::task::{Context, Waker};
+use std::pin::pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
@@ -24,7 +25,7 @@ use tokio::time::timeout;
 
 const CONNECT: Duration = Duration::from_secs(5);
 /// The longest read, and the most that waits to be written.
-const MAX_BUFFER: usize = 64 * 1024;
+const MAX_BUFFER: usize = 256 * 1024;
 /// The longest head of an answer.
 const MAX_HEAD: usize = 64 * 1024;
 const MAX_HEADERS: usize = 100;
@@ -40,8 +41,7 @@ pub(super) struct Upstream {
 
 #[derive(Debug)]
 enum Drive {
-    /// `None`: it has ended.
-    Here(Option<Box<Connection<TokioIo<Stream>, ToApp>>>),
+    Here(Driven<Connection<TokioIo<Stream>, ToApp>>),
     Task(JoinHandle<()>),
 }
 
@@ -69,7 +69,7 @@ impl Drop for Upstream {
 /// Connects, and makes sure that it is the app's user who answers.
 pub(super) async fn connect(route: &Route) -> Result<Upstream, Fault> {
     let (sender, connection, measure) = begin(route).await?;
-    Ok(Upstream { sender, drive: Drive::Here(Some(Box::new(connection))), measure, place: Place::of(route) })
+    Ok(Upstream { sender, drive: Drive::Here(Driven::new(connection)), measure, place: Place::of(route) })
 }
 
 /// As [`connect`], for a connection that may become a WebSocket.
@@ -139,14 +139,19 @@ impl Upstream {
         self.sender.is_ready()
     }
 
-    /// Nobody but [`drive`](Upstream::drive) lets the connection go on.
-    pub(super) fn is_driven_here(&self) -> bool {
-        matches!(self.drive, Drive::Here(_))
+    /// Lets the connection do what it can, and then `use_it`; the connection's errors reach whoever waits for the
+    /// answer or its body.
+    pub(super) fn poll_with<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        use_it: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        self.drive.poll_with(cx, use_it)
     }
 
-    /// Lets the connection do what it can; its errors reach whoever waits for the answer or its body.
-    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
-        self.drive.poll(cx);
+    /// See [`Driven::quietly`].
+    pub(super) fn quietly<T>(&self, act: impl FnOnce() -> T) -> T {
+        self.drive.quietly(act)
     }
 
     pub(super) async fn send(&mut self, request: Request<ToApp>) -> Result<Response<Incoming>, Fault> {
@@ -160,16 +165,8 @@ impl Upstream {
     ) -> Result<Response<Incoming>, (Fault, Option<Request<ToApp>>)> {
         let Upstream { sender, drive, measure, .. } = self;
         measure.begin();
-        let mut answer = pin!(sender.try_send_request(request));
-        let answer = poll_fn(|cx| match drive {
-            Drive::Here(_) => {
-                drive.poll(cx);
-                // Only what has just been driven brings the answer, so nobody needs to be woken for it.
-                answer.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-            }
-            Drive::Task(_) => answer.as_mut().poll(cx),
-        });
-        let answer = answer.await;
+        let mut answer = pin!(drive.quietly(|| sender.try_send_request(request)));
+        let answer = poll_fn(|cx| drive.poll_with(cx, |cx| answer.as_mut().poll(cx))).await;
         measure.end();
         answer.map_err(|mut error| {
             let unsent = error.take_message();
@@ -179,12 +176,17 @@ impl Upstream {
 }
 
 impl Drive {
-    fn poll(&mut self, cx: &mut Context<'_>) {
-        if let Drive::Here(connection) = self
-            && let Some(driven) = connection
-            && Pin::new(&mut **driven).poll(cx).is_ready()
-        {
-            *connection = None;
+    fn poll_with<T>(&mut self, cx: &mut Context<'_>, mut use_it: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+        match self {
+            Drive::Here(connection) => connection.poll_with(cx, use_it),
+            Drive::Task(_) => use_it(cx),
+        }
+    }
+
+    fn quietly<T>(&self, act: impl FnOnce() -> T) -> T {
+        match self {
+            Drive::Here(connection) => connection.quietly(act),
+            Drive::Task(_) => act(),
         }
     }
 }
