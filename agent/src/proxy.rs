@@ -145,7 +145,7 @@ pub async fn run(config: Config, requests: mpsc::Sender<Request>, mut stop: Stop
         pool: Arc::new(Pool::default()),
         pulse: Arc::new(Pulse::new(config.now)),
         loopback: at.ip().is_loopback(),
-        own_ports: vec![at.port()],
+        own_port: at.port(),
         tls,
         access: config.access,
         stop: stop.clone(),

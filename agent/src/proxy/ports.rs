@@ -53,7 +53,7 @@ fn number(digits: &str) -> Option<u16> {
     plain.then(|| digits.parse().ok()).flatten().filter(|port| *port >= LOWEST)
 }
 
-/// One of the agent's own ports was asked for.
+/// What is said to who asks for the front door's own port.
 pub(super) fn own(port: u16) -> String {
     format!("port {port} is the space's own front door: name the port of your server")
 }
@@ -138,12 +138,11 @@ pub(super) fn no_answer(port: u16, fault: &Fault) -> Response<Body> {
         fault if fault.side() == Side::Absent => answer::later(&format!(
             "nothing listens on port {port}: start your server there, on 127.0.0.1 or localhost, and load this again"
         )),
-        fault => answer::text(fault.verdict(false).status, &broken(port, &fault.to_string())),
+        fault => answer::text(
+            fault.verdict(false).status,
+            &format!("what listens on port {port} does not answer: {fault}; look at what your server prints"),
+        ),
     }
-}
-
-pub(super) fn broken(port: u16, why: &str) -> String {
-    format!("what listens on port {port} does not answer: {why}; look at what your server prints")
 }
 
 #[cfg(test)]

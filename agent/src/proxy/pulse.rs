@@ -257,7 +257,7 @@ impl Drop for Seat {
         if self.open {
             // Cut before anyone said a word: the door closes.
             let close = self.close.unwrap_or(Close { by: Side::Agent, code: NO_CLOSE });
-            self.life.traffic.tunnel_closed(close, (self.pulse.now)().wall);
+            self.life.traffic.tunnel_closed(close);
         }
     }
 }
