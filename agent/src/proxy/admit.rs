@@ -111,7 +111,8 @@ fn authority(text: &str) -> Option<Authority> {
     Some(Authority { host, port: if port.is_empty() { None } else { Some(port_number(port.strip_prefix(':')?)?) } })
 }
 
-fn port_number(digits: &str) -> Option<u16> {
+/// One to five digits and nothing else.
+pub(super) fn port_number(digits: &str) -> Option<u16> {
     let plain = (1..=5).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
     plain.then(|| digits.parse().ok()).flatten()
 }

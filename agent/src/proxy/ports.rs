@@ -9,6 +9,7 @@
 //! The door has looked at Host and Origin already; so a server hears its own name in both, and the viewer's in
 //! X-Forwarded-Host.
 
+use super::admit;
 use super::answer::{self, Body};
 use super::fault::{Fault, Side};
 use super::route::Destination;
@@ -17,7 +18,7 @@ use crate::model::traffic::Rules;
 use hyper::header::{HOST, HeaderMap, HeaderValue, LOCATION, ORIGIN};
 use hyper::{Response, StatusCode};
 
-/// Below are those of the system.
+/// The first that programs without rights may listen on.
 const LOWEST: u16 = 1024;
 
 pub(super) const NO_PORT: &str =
@@ -49,8 +50,7 @@ pub(super) fn lead(base: &str, path: &str) -> Option<Destination<'static>> {
 }
 
 fn number(digits: &str) -> Option<u16> {
-    let plain = (1..=5).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
-    plain.then(|| digits.parse().ok()).flatten().filter(|port| *port >= LOWEST)
+    admit::port_number(digits).filter(|port| *port >= LOWEST)
 }
 
 /// What is said to who asks for the front door's own port.

@@ -125,41 +125,16 @@ impl Tls {
     pub(super) async fn begin(
         pair: Pair,
         hall: mpsc::Sender<Request>,
-        mut stop: Stop,
+        stop: Stop,
     ) -> (Tls, impl Future<Output = ()> + Send) {
         let pair = Arc::new(pair);
         let (current, seen) = watch::channel(None);
-        let mut used = look(&pair).await;
+        let used = look(&pair).await;
         match read(&pair).await {
             Ok(config) => drop(current.send_replace(Some(config))),
             Err(why) => tell(&hall, true, format!("the front door lets nobody in: {why}")),
         }
-        let keep = async move {
-            let mut last = used;
-            loop {
-                // Cancel-safe: both only wait.
-                tokio::select! {
-                    () = stop.wanted() => return,
-                    () = sleep(LOOK) => {}
-                }
-                let before = std::mem::replace(&mut last, look(&pair).await);
-                if last.is_none() || last != before || last == used {
-                    continue;
-                }
-                used = last;
-                match read(&pair).await {
-                    Ok(config) => {
-                        current.send_replace(Some(config));
-                        tell(&hall, false, "the front door has a new certificate".to_owned());
-                    }
-                    Err(why) => {
-                        let kept = "the front door keeps the certificate that it has";
-                        tell(&hall, true, format!("a new certificate can not be used, so {kept}: {why}"));
-                    }
-                }
-            }
-        };
-        (Tls(seen), keep)
+        (Tls(seen), keep(pair, used, current, hall, stop))
     }
 
     /// `None`: the client did not get through the handshake.
@@ -183,6 +158,39 @@ impl Tls {
         let config = self.0.borrow().clone().ok_or_else(|| io::Error::other("there is no certificate"))?;
         let stream = TlsAcceptor::from(config).accept(stream).await?;
         Ok(Client::Tls(Box::new(stream)))
+    }
+}
+
+/// Reads the pair anew whenever it is another than the one that was `used` and has stopped changing.
+async fn keep(
+    pair: Arc<Pair>,
+    mut used: Option<Stamp>,
+    current: watch::Sender<Option<Arc<ServerConfig>>>,
+    hall: mpsc::Sender<Request>,
+    mut stop: Stop,
+) {
+    let mut last = used;
+    loop {
+        // Cancel-safe: both only wait.
+        tokio::select! {
+            () = stop.wanted() => return,
+            () = sleep(LOOK) => {}
+        }
+        let before = std::mem::replace(&mut last, look(&pair).await);
+        if last.is_none() || last != before || last == used {
+            continue;
+        }
+        used = last;
+        match read(&pair).await {
+            Ok(config) => {
+                current.send_replace(Some(config));
+                tell(&hall, false, "the front door has a new certificate".to_owned());
+            }
+            Err(why) => {
+                let kept = "the front door keeps the certificate that it has";
+                tell(&hall, true, format!("a new certificate can not be used, so {kept}: {why}"));
+            }
+        }
     }
 }
 

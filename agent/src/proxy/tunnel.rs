@@ -193,7 +193,7 @@ impl Tunnel {
             if turn == 0 {
                 return rest(cx);
             }
-            let follow = |buffer: &mut [u8]| observer.pass(buffer, |class| seat.traffic().message(class)).range();
+            let follow = |buffer: &mut [u8]| observer.pass(buffer, |class| seat.traffic().message(class));
             let read = ready!(flow.poll_pass(cx, client, app, follow))?;
             if read == 0 {
                 seat.ends(Side::Client, NO_CLOSE);
