@@ -325,7 +325,7 @@ impl Rooms {
         (Watch { name, why, stop: stop.clone(), broken: self.broken.clone() }, stop)
     }
 
-    /// The last opened is told first; all of them together, and then the front door, have `time`.
+    /// The last opened is told first; all of them together, and then the front door with its log, have `time`.
     async fn drain(mut self, time: Duration) {
         for switch in self.switches.iter().rev() {
             switch.stop();
@@ -334,11 +334,10 @@ impl Rooms {
         if tokio::time::timeout(time, all).await.is_err() {
             tracing::warn!("a room did not end in time");
         }
-        for thread in [self.front_door.take(), self.access_log.take()].into_iter().flatten() {
-            let joined = tokio::task::spawn_blocking(move || thread.join());
-            if tokio::time::timeout(time, joined).await.is_err() {
-                tracing::warn!("the front door, or its log, did not close in time");
-            }
+        let threads = [self.front_door.take(), self.access_log.take()].into_iter().flatten();
+        let joined = tokio::task::spawn_blocking(|| threads.for_each(|thread| drop(thread.join())));
+        if tokio::time::timeout(time, joined).await.is_err() {
+            tracing::warn!("the front door, or its log, did not close in time");
         }
     }
 }

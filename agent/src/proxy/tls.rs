@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -129,12 +129,13 @@ impl Tls {
     ) -> (Tls, impl Future<Output = ()> + Send) {
         let pair = Arc::new(pair);
         let (current, seen) = watch::channel(None);
-        let used = look(&pair).await;
+        let mut looks = Looks { pair: pair.clone(), running: None };
+        let used = looks.look().await;
         match read(&pair).await {
             Ok(config) => drop(current.send_replace(Some(config))),
             Err(why) => tell(&hall, true, format!("the front door lets nobody in: {why}")),
         }
-        (Tls(seen), keep(pair, used, current, hall, stop))
+        (Tls(seen), keep(looks, used, current, hall, stop))
     }
 
     /// `None`: the client did not get through the handshake.
@@ -163,7 +164,7 @@ impl Tls {
 
 /// Reads the pair anew whenever it is another than the one that was `used` and has stopped changing.
 async fn keep(
-    pair: Arc<Pair>,
+    mut looks: Looks,
     mut used: Option<Stamp>,
     current: watch::Sender<Option<Arc<ServerConfig>>>,
     hall: mpsc::Sender<Request>,
@@ -176,12 +177,12 @@ async fn keep(
             () = stop.wanted() => return,
             () = sleep(LOOK) => {}
         }
-        let before = std::mem::replace(&mut last, look(&pair).await);
+        let before = std::mem::replace(&mut last, looks.look().await);
         if last.is_none() || last != before || last == used {
             continue;
         }
         used = last;
-        match read(&pair).await {
+        match read(&looks.pair).await {
             Ok(config) => {
                 current.send_replace(Some(config));
                 tell(&hall, false, "the front door has a new certificate".to_owned());
@@ -212,10 +213,24 @@ async fn say_https(mut stream: TcpStream) {
     let _ = timeout(PLAIN, told).await;
 }
 
-/// `None`: the disk hangs.
-async fn look(pair: &Arc<Pair>) -> Option<Stamp> {
-    let pair = pair.clone();
-    timeout(READ, spawn_blocking(move || pair.stamp())).await.ok()?.ok()
+/// Looks at the files from a thread that a disk may hold: then it is waited for, and no second one begins.
+struct Looks {
+    pair: Arc<Pair>,
+    running: Option<JoinHandle<Stamp>>,
+}
+
+impl Looks {
+    /// `None`: the disk hangs.
+    async fn look(&mut self) -> Option<Stamp> {
+        let pair = &self.pair;
+        let running = self.running.get_or_insert_with(|| {
+            let pair = pair.clone();
+            spawn_blocking(move || pair.stamp())
+        });
+        let looked = timeout(READ, running).await.ok()?;
+        self.running = None;
+        looked.ok()
+    }
 }
 
 async fn read(pair: &Arc<Pair>) -> Result<Arc<ServerConfig>, String> {
