@@ -10,7 +10,7 @@ mod jupyterlab;
 pub mod recovery;
 
 use crate::model::child::{Account, ChildLimits, ChildSpec};
-use crate::model::route::Upstream;
+use crate::model::route::{Opens, Upstream};
 use crate::model::traffic::Rules;
 use crate::sys::{account, files, keys};
 use space_lifecycle::{App, AppKind};
@@ -21,7 +21,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 pub use code_editor::VSCODE_WORK;
-pub use jupyterlab::config_files;
+pub use jupyterlab::{QUIET_KERNEL, config_files};
 
 /// The longest path of a unix socket: `sun_path` is 108 bytes with its ending zero.
 const SOCKET_PATH_MAX: usize = 107;
@@ -71,6 +71,8 @@ pub struct Definition {
     pub kernels: bool,
     /// Which of its requests and messages are a person's or a client's work.
     pub rules: &'static Rules,
+    /// How its page is told to show a file.
+    pub opens: Opens,
 }
 
 /// Where an app's program may be.

@@ -4,9 +4,11 @@
 //! it asks the hall for what must outlive the agent (a link's only use) or changes the space (a lease). It holds no
 //! state of the space. It stops when told to: no new connections, answers in flight get a short grace, the rest is cut.
 //!
-//! A request's way: [`watched`] (bytes, judged by [`framing`]) -> hyper -> [`serve`] (may it pass, where does it lead) -> [`own`] or
-//! [`forward`] -> [`upstream`] or [`tunnel`]. What decides is pure and tested by tables: [`admit`], [`route`],
-//! [`headers`], [`websocket`].
+//! A connection is let in by [`seats`] and read by [`watched`], which holds bytes back until [`framing`] has passed them.
+//! A request's way: hyper -> [`serve`] (may it pass, where does it lead) -> [`own`] or [`forward`] -> an idle connection
+//! of the [`pool`] or a new one of [`upstream`]; what goes wrong there is judged by [`fault`]. A WebSocket becomes a
+//! [`tunnel`]: two [`flow`]s of bytes, followed by [`observer`] ([`frames`], and what they say: [`speech`]), and one
+//! [`pulse`] for all. What decides is pure and tested by tables: [`admit`], [`route`], [`headers`], [`websocket`].
 
 mod access_log;
 mod admit;
@@ -146,7 +148,7 @@ pub async fn run(config: Config, requests: mpsc::Sender<Request>, mut stop: Stop
         pool: Arc::new(Pool::default()),
         pulse: Arc::new(Pulse::new(config.now)),
         loopback: at.ip().is_loopback(),
-        own_ports: vec![at.port()],
+        own_port: at.port(),
         tls,
         access: config.access,
         stop: stop.clone(),

@@ -2,7 +2,7 @@
 //! client causes is work; what a page asks for by itself is not, nor is a WebSocket that is merely open.
 //!
 //! The counters are looked at by the hall whenever it is about to decide something, so that no stop rests on old
-//! evidence; that is a few loads.
+//! evidence; that is two loads for each app.
 
 use crate::model::traffic::Meters;
 use std::collections::BTreeMap;
@@ -15,14 +15,12 @@ impl Traffic {
     /// The apps in which somebody has worked since the last look. The counters begin with the agent.
     pub fn worked(&mut self, meters: &Meters) -> Vec<String> {
         let mut worked = Vec::new();
-        for (app, sample) in meters.samples() {
-            let work = sample.requests_work + sample.messages_work;
-            let before = self.0.get(&app).copied().unwrap_or(0);
-            if work > before {
-                self.0.insert(app.clone(), work);
-                worked.push(app);
+        meters.each_work(|app, work| {
+            if work > self.0.get(app).copied().unwrap_or(0) {
+                self.0.insert(app.to_owned(), work);
+                worked.push(app.to_owned());
             }
-        }
+        });
         worked
     }
 }

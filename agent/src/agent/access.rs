@@ -7,7 +7,7 @@ use crate::model::child::Account;
 use crate::process::Logs;
 use crate::proxy::{AccessLog, Pair};
 use crate::sys::account;
-use space_lifecycle::{AccessLog as Written, Space as Spec};
+use space_lifecycle::{AccessLog as Wanted, Space as Spec};
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,10 +34,10 @@ pub(super) fn log(spec: &Spec, logs: &Logs, json: bool) -> io::Result<Option<(Ac
     let log = AccessLog { lines, lost: Arc::new(AtomicU64::new(0)), json };
     let (lost, logs) = (log.lost.clone(), logs.clone());
     let write: Box<dyn FnMut(&str) + Send> = match spec.front_door.access_log {
-        Written::Off => return Ok(None),
-        Written::File => Box::new(move |lines| logs.append_blocking(NAME, lines.as_bytes())),
+        Wanted::Off => return Ok(None),
+        Wanted::File => Box::new(move |lines| logs.append_blocking(NAME, lines.as_bytes())),
         // Nobody may be left to read it.
-        Written::Stdout => Box::new(|lines| drop(io::stdout().lock().write_all(lines.as_bytes()))),
+        Wanted::Stdout => Box::new(|lines| drop(io::stdout().lock().write_all(lines.as_bytes()))),
     };
     let thread = Builder::new().name("access-log".into()).spawn(move || keep(waiting, &lost, write))?;
     Ok(Some((log, thread)))

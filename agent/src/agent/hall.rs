@@ -16,7 +16,7 @@ use crate::model::memory::MemoryNews;
 use crate::model::news::{Line, news, without_output};
 use crate::model::now::{Monotonic, Now};
 use crate::model::reading::Reading;
-use crate::model::route::{Door, Opens, Ports, Route, RouteState};
+use crate::model::route::{Door, Ports, Route, RouteState};
 use crate::model::space::{Effect, Event, Space};
 use crate::model::status::{AgentStatus, Mode, PhaseName, Status};
 use crate::model::traffic::PORTS;
@@ -24,7 +24,6 @@ use crate::process::{Answers, Command, News};
 use crate::sys::memory_file::MemoryFile;
 use crate::sys::{clock, heap};
 use crate::{control, proxy};
-use space_lifecycle::AppKind;
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -532,11 +531,7 @@ pub(super) fn door(space: &Space, workshop: &Workshop) -> Door {
             confined: !definition.kernels,
             rules: definition.rules,
             traffic: workshop.meters.of(&definition.name),
-            opens: match space.spec.apps[index].kind {
-                AppKind::Jupyterlab(_) => Opens::Lab,
-                AppKind::CodeEditor(_) => Opens::Folder,
-                AppKind::Command(_) => Opens::Nothing,
-            },
+            opens: definition.opens,
             port: None,
             state: match app.state {
                 State::Ready { .. } if app.ready() && space.up() => RouteState::Ready,

@@ -112,12 +112,7 @@ async fn live(
     let now = clock::now();
     let Snapshot { space, place, stops, .. } = snapshot;
     let workshop = Workshop::new(space.spec.clone(), place.clone(), &space.facts.boot, Arc::default());
-    let agent = AgentStatus {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        pid: i32::try_from(std::process::id()).unwrap_or(0),
-        init_pid: attached.init_pid,
-        starts: attached.starts,
-    };
+    let agent = about_itself(&attached);
     let (status, status_receiver) = watch::channel(Arc::new(space.status(now, agent.clone())));
     let (door_sender, door_receiver) = watch::channel(Arc::new(door(&space, &workshop)));
     let (watched, watched_receiver) = watch::channel(Arc::default());
@@ -132,11 +127,8 @@ async fn live(
     let known: Option<Vec<String>> = resumed.then(|| attached.children.iter().map(|child| child.id.clone()).collect());
 
     let mut rooms = Rooms::new(broken_sender);
-    let access = access::log(&space.spec, &logs, args.log == LogFormat::Json)?;
-    let (access, writes) = access.unzip();
-    rooms.access_log = writes;
+    let access = rooms.open_access_log(&space.spec, &logs, args.log == LogFormat::Json)?;
     let connections = Arc::default();
-    let tls = access::pair(&space.spec, &place.account);
     let front_door = proxy::Config {
         listener: doors.front,
         door: door_receiver,
@@ -144,7 +136,7 @@ async fn live(
         lines: lines.clone(),
         keys: place.key.into(),
         now: clock::now,
-        tls,
+        tls: access::pair(&space.spec, &place.account),
         access,
         connections: Arc::clone(&connections),
         descriptors: limits::descriptors(),
@@ -196,10 +188,11 @@ async fn live(
         record_due: false,
     };
     match &known {
-        Some(known) => {
-            let (starts, taken_up) = (attached.starts, known.len());
-            tracing::warn!(starts, "the agent was started again and goes on; it took up {taken_up} processes");
-        }
+        Some(known) => tracing::warn!(
+            starts = attached.starts,
+            "the agent was started again and goes on; it took up {} processes",
+            known.len()
+        ),
         None => {
             greet(args, &hall);
             hall.record();
@@ -208,6 +201,15 @@ async fn live(
     let inbox = Inbox { news, readings, control: control_receiver, proxy: proxy_receiver, broken };
     let end = hall.run(inbox, known, attached.stops_asked).await;
     leave(end, hall, rooms).await
+}
+
+fn about_itself(attached: &Attached) -> AgentStatus {
+    AgentStatus {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: i32::try_from(std::process::id()).unwrap_or(0),
+        init_pid: attached.init_pid,
+        starts: attached.starts,
+    }
 }
 
 /// Lets pages and followers of logs take in the last word, ends what init cannot, and drains the rooms.
@@ -293,6 +295,13 @@ impl Rooms {
         self.tasks.spawn(async move { watch.over(room.await) });
     }
 
+    /// `None`: the document wants none. Whoever writes it ends after the front door.
+    fn open_access_log(&mut self, spec: &Space, logs: &Logs, json: bool) -> io::Result<Option<proxy::AccessLog>> {
+        let (log, writes) = access::log(spec, logs, json)?.unzip();
+        self.access_log = writes;
+        Ok(log)
+    }
+
     /// The front door has a thread and a runtime of its own.
     fn open_front_door(&mut self, config: proxy::Config, requests: mpsc::Sender<proxy::Request>) -> io::Result<()> {
         let (watch, stop) = self.watch("front door");
@@ -316,7 +325,7 @@ impl Rooms {
         (Watch { name, why, stop: stop.clone(), broken: self.broken.clone() }, stop)
     }
 
-    /// The last opened is told first; all of them together, and then the front door, have `time`.
+    /// The last opened is told first; all of them together, and then the front door with its log, have `time`.
     async fn drain(mut self, time: Duration) {
         for switch in self.switches.iter().rev() {
             switch.stop();
@@ -325,11 +334,10 @@ impl Rooms {
         if tokio::time::timeout(time, all).await.is_err() {
             tracing::warn!("a room did not end in time");
         }
-        for thread in [self.front_door.take(), self.access_log.take()].into_iter().flatten() {
-            let joined = tokio::task::spawn_blocking(move || thread.join());
-            if tokio::time::timeout(time, joined).await.is_err() {
-                tracing::warn!("the front door, or its log, did not close in time");
-            }
+        let threads = [self.front_door.take(), self.access_log.take()].into_iter().flatten();
+        let joined = tokio::task::spawn_blocking(|| threads.for_each(|thread| drop(thread.join())));
+        if tokio::time::timeout(time, joined).await.is_err() {
+            tracing::warn!("the front door, or its log, did not close in time");
         }
     }
 }

@@ -33,7 +33,7 @@
 //! - Requests: none without a person's act, and by one only GETs (parts of a page, resources of extensions).
 
 use super::{Definition, Place, Program, Ready, join_base, own_socket, put_on_path};
-use crate::model::route::Upstream;
+use crate::model::route::{Opens, Upstream};
 use crate::model::traffic::{Class, Pattern, Rule, Rules, Socket, Speech};
 use crate::sys::files::on_path;
 use space_lifecycle::{App, CodeEditor};
@@ -93,12 +93,12 @@ pub(super) fn definition(app: &App, kind: &CodeEditor, place: &Place) -> Definit
     }
     env.extend(app.env.clone());
     let opened = kind.folder.as_ref().map_or_else(|| place.home.clone(), |folder| place.home.join(folder));
-    let [args, other_args @ ..] = arguments(&socket, &base_path, &opened, &place.home);
+    let [(_, args), other_args @ ..] = arguments(&socket, &base_path, &opened, &place.home);
     Definition {
         name: app.name.clone(),
         label: "Code Editor".into(),
         program: program(candidates(environment.as_deref(), &place.base_env)),
-        args: args.1,
+        args,
         other_args: other_args.into(),
         env,
         folder: place.home.clone(),
@@ -110,6 +110,7 @@ pub(super) fn definition(app: &App, kind: &CodeEditor, place: &Place) -> Definit
         farewell: None,
         kernels: false,
         rules: &RULES,
+        opens: Opens::Folder,
     }
 }
 
@@ -177,7 +178,7 @@ pub(super) fn in_recovery(
     place: &Place,
 ) -> Definition {
     let socket = own_socket(&normal.name, &place.run_folder);
-    let [args, other_args @ ..] = arguments(&socket, &normal.base_path, &clean, &clean);
+    let [(_, args), other_args @ ..] = arguments(&socket, &normal.base_path, &clean, &clean);
     // What the image has, in the same order; then what lies in the home.
     let named = kind.environment.as_ref().map(|path| place.home.join(path));
     let (homes, images): (Vec<_>, Vec<_>) =
@@ -186,5 +187,5 @@ pub(super) fn in_recovery(
         remedy: "the space's own page (`_space/`) has a console for the repair".into(),
         ..program(images.into_iter().chain(homes).collect())
     };
-    Definition { program, args: args.1, other_args: other_args.into(), env, folder: clean, ..normal }
+    Definition { program, args, other_args: other_args.into(), env, folder: clean, ..normal }
 }

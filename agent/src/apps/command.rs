@@ -46,5 +46,6 @@ pub(super) fn definition(app: &App, kind: &Command, place: &Place) -> Definition
         farewell: None,
         kernels: false,
         rules: &Rules::UNKNOWN,
+        opens: route::Opens::Nothing,
     }
 }

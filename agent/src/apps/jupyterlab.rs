@@ -19,7 +19,7 @@
 //!   `api/sessions` never move a kernel's.
 
 use super::{Definition, Place, Program, Ready, join_base, own_socket, put_on_path};
-use crate::model::route::Upstream;
+use crate::model::route::{Opens, Upstream};
 use crate::model::traffic::{Class, Pattern, Rule, Rules, Socket, Speech};
 use crate::sys::files::on_path;
 use space_lifecycle::{App, JupyterLab};
@@ -46,6 +46,11 @@ const RULES: Rules = Rules {
         Socket { path: Pattern("terminals/websocket/*"), speech: Speech::JupyterTerminal },
     ],
 };
+
+/// Messages to a kernel that a page sends by itself: at its opening, after a reconnect, on a timer. All others follow
+/// from a person's act (typing asks for completions) or are a program's work.
+pub const QUIET_KERNEL: [&[u8]; 4] =
+    [b"kernel_info_request", b"comm_info_request", b"history_request", b"usage_request"];
 
 /// Files for the configuration folder: name, maybe with a folder in front, and content.
 pub fn config_files() -> &'static [(&'static str, &'static str)] {
@@ -84,6 +89,7 @@ pub(super) fn definition(app: &App, kind: &JupyterLab, place: &Place) -> Definit
         farewell: Some(format!("{base_path}api/shutdown")),
         kernels: true,
         rules: &RULES,
+        opens: Opens::Lab,
         base_path,
         strip_base_path: false,
         upstream: Upstream::Unix(socket),

@@ -55,34 +55,70 @@ pub(super) fn text(counters: &Counters) -> Result<String, fmt::Error> {
 impl Collector for Counters {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let samples = self.meters.samples();
-        for (name, help, label, values) in COUNTERS {
-            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-            for (app, sample) in &samples {
-                for (word, value) in values(sample) {
-                    let labels = [("app", app.as_str()), (label, word)];
-                    family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
-                }
-            }
+        for family in COUNTERS {
+            counter(&mut encoder, &samples, family)?;
         }
-        let help = "From a request's way to the app to the beginning of its answer";
-        let mut family = encoder.encode_descriptor("space_agent_latency_seconds", help, None, MetricType::Histogram)?;
-        for (app, sample) in &samples {
-            histogram(family.encode_family(&[("app", app.as_str())])?, sample)?;
-        }
-        let mut family =
-            encoder.encode_descriptor("space_agent_websockets_open", "WebSockets now", None, MetricType::Gauge)?;
-        for (app, sample) in &samples {
-            family.encode_family(&[("app", app.as_str())])?.encode_gauge(&clamped(sample.tunnels))?;
-        }
-        let (open, ever) = self.connections.sample();
-        let help = "Connections of clients to the front door now";
-        encoder
-            .encode_descriptor("space_agent_connections_open", help, None, MetricType::Gauge)?
-            .encode_gauge(&clamped(open))?;
-        let help = "Connections of clients to the front door";
-        let mut family = encoder.encode_descriptor("space_agent_connections", help, None, MetricType::Counter)?;
-        family.encode_counter::<NoLabelSet, _, u64>(&ever, None)
+        latencies(&mut encoder, &samples)?;
+        open_websockets(&mut encoder, &samples)?;
+        ends(&mut encoder, &samples)?;
+        connections(&mut encoder, &self.connections)
     }
+}
+
+/// Every app's counters, by its name.
+type Samples = [(String, Sample)];
+
+fn counter(encoder: &mut DescriptorEncoder<'_>, samples: &Samples, family: Family) -> fmt::Result {
+    let (name, help, label, values) = family;
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (app, sample) in samples {
+        for (word, value) in values(sample) {
+            let labels = [("app", app.as_str()), (label, word)];
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+        }
+    }
+    Ok(())
+}
+
+fn latencies(encoder: &mut DescriptorEncoder<'_>, samples: &Samples) -> fmt::Result {
+    let help = "From a request's way to the app to the beginning of its answer";
+    let mut family = encoder.encode_descriptor("space_agent_latency_seconds", help, None, MetricType::Histogram)?;
+    for (app, sample) in samples {
+        histogram(family.encode_family(&[("app", app.as_str())])?, sample)?;
+    }
+    Ok(())
+}
+
+fn open_websockets(encoder: &mut DescriptorEncoder<'_>, samples: &Samples) -> fmt::Result {
+    let mut family =
+        encoder.encode_descriptor("space_agent_websockets_open", "WebSockets now", None, MetricType::Gauge)?;
+    for (app, sample) in samples {
+        family.encode_family(&[("app", app.as_str())])?.encode_gauge(&clamped(sample.tunnels))?;
+    }
+    Ok(())
+}
+
+fn ends(encoder: &mut DescriptorEncoder<'_>, samples: &Samples) -> fmt::Result {
+    let help = "WebSockets that have ended, by the side that ended them and its close code (RFC 6455, 7.4)";
+    let mut family = encoder.encode_descriptor("space_agent_websocket_ends", help, None, MetricType::Counter)?;
+    for (app, sample) in samples {
+        for (side, code, count) in sample.ends.counts() {
+            let labels = [("app", app.as_str()), ("side", side.name()), ("code", code)];
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+        }
+    }
+    Ok(())
+}
+
+fn connections(encoder: &mut DescriptorEncoder<'_>, connections: &Connections) -> fmt::Result {
+    let (open, ever) = connections.sample();
+    let help = "Connections of clients to the front door now";
+    encoder
+        .encode_descriptor("space_agent_connections_open", help, None, MetricType::Gauge)?
+        .encode_gauge(&clamped(open))?;
+    let help = "Connections of clients to the front door";
+    let mut family = encoder.encode_descriptor("space_agent_connections", help, None, MetricType::Counter)?;
+    family.encode_counter::<NoLabelSet, _, u64>(&ever, None)
 }
 
 fn histogram(mut encoder: MetricEncoder<'_>, sample: &Sample) -> fmt::Result {
@@ -103,7 +139,7 @@ fn clamped(value: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::traffic::{Class, PORTS, Way};
+    use crate::model::traffic::{Class, Close, PORTS, Side, Way};
     use std::time::Duration;
 
     #[test]
@@ -118,6 +154,8 @@ mod tests {
         lab.answered(502, Duration::from_secs(60));
         lab.passed(Way::ToClient, 1000);
         lab.tunnel_opened();
+        lab.tunnel_opened();
+        lab.tunnel_closed(Close { by: Side::Agent, code: 1001 });
         ports.request(Class::Quiet);
         let first = counters.connections.opened();
         counters.connections.opened();
@@ -132,7 +170,8 @@ mod tests {
             "space_agent_answers_total{app=\"lab\",status=\"2xx\"} 1",
             "space_agent_answers_total{app=\"lab\",status=\"5xx\"} 1",
             "space_agent_bytes_total{app=\"lab\",way=\"to_client\"} 1000",
-            "space_agent_websockets_total{app=\"lab\",state=\"opened\"} 1",
+            "space_agent_websockets_total{app=\"lab\",state=\"opened\"} 2",
+            "space_agent_websocket_ends_total{app=\"lab\",side=\"agent\",code=\"1001\"} 1",
             "space_agent_websockets_open{app=\"lab\"} 1",
             "# TYPE space_agent_latency_seconds histogram",
             "space_agent_latency_seconds_bucket{le=\"0.005\",app=\"lab\"} 1",

@@ -1,14 +1,13 @@
 //! What passes the front door, counted: per app, and by whether a person's or a client's work caused it.
 //!
-//! The front door writes the counters with relaxed atomics, and nothing on its path allocates or locks for them; the
-//! activity room samples them at each tick, and `/metrics` prints them. Which requests and messages are work is data
-//! of each app's definition ([`Rules`]).
+//! The front door writes the counters with relaxed atomics, and nothing on its path allocates or locks for them. The
+//! hall looks whether there was work before it decides anything, and `/metrics` prints all of them. Which requests and
+//! messages are work is data of each app's definition ([`Rules`]).
 
 mod closes;
 
 pub use closes::{Close, Ends, NO_CLOSE, NO_CODE, Side};
 
-use crate::model::now::Timestamp;
 use closes::Closes;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -130,7 +129,7 @@ impl PartialEq for Traffic {
 pub struct Meters(Mutex<BTreeMap<String, Arc<Traffic>>>);
 
 impl Meters {
-    /// Made at the first call for this app. Locks: for the hall and the tick, not for the path of a request.
+    /// Made at the first call for this app. Locks: for the hall and `/metrics`, not for the path of a request.
     pub fn of(&self, app: &str) -> Arc<Traffic> {
         let mut meters = self.meters();
         if let Some(traffic) = meters.get(app) {
@@ -141,6 +140,11 @@ impl Meters {
 
     pub fn samples(&self) -> Vec<(String, Sample)> {
         self.meters().iter().map(|(app, traffic)| (app.clone(), traffic.sample())).collect()
+    }
+
+    /// Each app with its [`Traffic::work`], for a look that copies nothing.
+    pub fn each_work(&self, mut look: impl FnMut(&str, u64)) {
+        self.meters().iter().for_each(|(app, traffic)| look(app, traffic.work()));
     }
 
     fn meters(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Traffic>>> {
@@ -208,9 +212,15 @@ impl Traffic {
     }
 
     /// Once for each [`tunnel_opened`](Traffic::tunnel_opened).
-    pub fn tunnel_closed(&self, close: Close, at: Timestamp) {
+    pub fn tunnel_closed(&self, close: Close) {
         self.tunnels.fetch_sub(1, Ordering::Relaxed);
-        self.closes.count(close, at);
+        self.closes.count(close);
+    }
+
+    /// How many requests and messages were [`Class::Work`].
+    pub fn work(&self) -> u64 {
+        let work = |by_class: &[AtomicU64; 2]| by_class[Class::Work as usize].load(Ordering::Relaxed);
+        work(&self.requests) + work(&self.messages)
     }
 
     /// Each counter by itself is exact; together they may be a request apart.
@@ -320,7 +330,7 @@ mod tests {
         traffic.passed(Way::ToClient, 7);
         traffic.tunnel_opened();
         traffic.tunnel_opened();
-        traffic.tunnel_closed(Close { by: Side::App, code: 1000 }, Timestamp(1));
+        traffic.tunnel_closed(Close { by: Side::App, code: 1000 });
         let sample = traffic.sample();
         assert_eq!((sample.requests_work, sample.requests_quiet), (1, 0));
         assert_eq!((sample.messages_work, sample.messages_quiet), (0, 1));

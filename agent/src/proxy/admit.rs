@@ -111,7 +111,8 @@ fn authority(text: &str) -> Option<Authority> {
     Some(Authority { host, port: if port.is_empty() { None } else { Some(port_number(port.strip_prefix(':')?)?) } })
 }
 
-fn port_number(digits: &str) -> Option<u16> {
+/// One to five digits and nothing else.
+pub(super) fn port_number(digits: &str) -> Option<u16> {
     let plain = (1..=5).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
     plain.then(|| digits.parse().ok()).flatten()
 }
@@ -121,7 +122,7 @@ fn text(value: &[u8]) -> Option<&str> {
 }
 
 /// A value as a refusal may show it: at most 80 characters, those that could mean something elsewhere replaced.
-pub(super) fn shown(value: &[u8]) -> String {
+fn shown(value: &[u8]) -> String {
     let safe = |byte: &u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b':' | b'-' | b'_' | b'/' | b'[' | b']' => char::from(*byte),
         _ => '?',
@@ -144,6 +145,13 @@ impl fmt::Display for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.host)?;
         self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
+    }
+}
+
+impl Refused {
+    /// The request is not one of HTTP (RFC 9112, 3.2), rather than one that may not be made here.
+    pub(super) fn is_malformed(&self) -> bool {
+        matches!(self, Refused::HostMissing | Refused::HostTwice | Refused::HostUnreadable(_))
     }
 }
 

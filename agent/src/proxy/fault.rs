@@ -2,6 +2,7 @@
 //! loudly it is logged, and whether the request may go out again.
 
 use crate::model::route::Upstream as Target;
+use crate::sys::errors;
 use hyper::StatusCode;
 use std::fmt;
 use std::io;
@@ -68,10 +69,9 @@ impl Fault {
 
     /// From connecting.
     pub(super) fn of_connect(error: io::Error) -> Fault {
-        // EMFILE, ENFILE, ENOMEM, ENOBUFS, EADDRNOTAVAIL: whatever the app does.
-        match error.raw_os_error() {
-            Some(24 | 23 | 12 | 105 | 99) => Fault::Exhausted(error),
-            _ => Fault::Connect(error),
+        match errors::is_shortage(&error) {
+            true => Fault::Exhausted(error),
+            false => Fault::Connect(error),
         }
     }
 

@@ -97,8 +97,8 @@ async fn handshake(visit: &Visit, route: &Route, session: Session, mut request: 
         return no_answer(visit, route, &Fault::Handshake(wrong), true);
     }
     let app = hyper::upgrade::on(&mut response);
-    let seat = visit.front.pulse.seat(&visit.front.door.borrow(), route, session.expires);
-    visit.agreed(Agreed { client, app, upstream, seat, speech });
+    let presence = visit.front.pulse.presence(&visit.front.door.borrow(), route, session.expires);
+    visit.agreed(Agreed { client, app, upstream, presence, speech });
     let mut response = response.map(|_| Body::Whole(Bytes::new()));
     headers::to_browser(response.headers_mut(), route);
     ask_for_websocket(response.headers_mut());

@@ -252,12 +252,11 @@ pub fn websocket_frames(data: &[u8]) {
     assert!(gap.is_none_or(|gap| (1..=bytes.len()).contains(&gap)));
 }
 
-/// What goes on to the app, the classes that were counted, answers to pings, and where the stream stands.
+/// What goes on to the app, the classes that were counted, and where the stream stands.
 #[derive(Debug, PartialEq)]
 struct Observed {
     passed: Vec<u8>,
     classes: Vec<Class>,
-    pongs: u32,
     between: bool,
     closed: Option<u16>,
 }
@@ -269,17 +268,15 @@ fn observed(bytes: &[u8], cut: usize, how: u8) -> Observed {
     if how & 1 == 1 {
         observer.expect(b"space-agent!");
     }
-    let (mut passed, mut classes, mut pongs) = (Vec::new(), Vec::new(), 0);
+    let (mut passed, mut classes) = (Vec::new(), Vec::new());
     for piece in bytes.chunks(cut) {
         let mut buffer = [&[0; ROOM], piece].concat();
         let went = observer.pass(&mut buffer, |class| classes.push(class));
-        passed.extend_from_slice(&buffer[went.range()]);
-        pongs += u32::from(went.pong);
+        passed.extend_from_slice(&buffer[went]);
     }
     let between = observer.is_between();
     passed.extend_from_slice(observer.last());
-    // Two answers in one stretch are told as one.
-    Observed { passed, classes, pongs: pongs.min(1), between, closed: observer.frames.closed() }
+    Observed { passed, classes, between, closed: observer.frames.closed() }
 }
 
 fn halves(data: &[u8]) -> (&[u8], &[u8]) {

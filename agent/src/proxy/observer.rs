@@ -22,22 +22,6 @@ pub(super) struct Observer {
     have: u8,
 }
 
-/// What there is to do with a stretch of bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Passed {
-    /// Where in the buffer what goes on to the app begins and ends.
-    pub(super) begin: usize,
-    pub(super) end: usize,
-    /// A ping of ours was answered.
-    pub(super) pong: bool,
-}
-
-impl Passed {
-    pub(super) fn range(&self) -> Range<usize> {
-        self.begin..self.end
-    }
-}
-
 // What is held back finds room in front of what is read next.
 const _: () = assert!(PONG_LENGTH <= ROOM);
 
@@ -59,10 +43,10 @@ impl Observer {
     }
 
     /// Follows what was read: `buffer` from [`ROOM`] on; the room in front takes what was held back before. Each
-    /// message's class goes to `count`.
-    pub(super) fn pass(&mut self, buffer: &mut [u8], mut count: impl FnMut(Class)) -> Passed {
+    /// message's class goes to `count`. Returns where in the buffer that stands which goes on to the app.
+    pub(super) fn pass(&mut self, buffer: &mut [u8], mut count: impl FnMut(Class)) -> Range<usize> {
         let have = usize::from(std::mem::take(&mut self.have));
-        let (begin, mut end, mut at, mut pong) = (ROOM - have, buffer.len(), ROOM, false);
+        let (begin, mut end, mut at) = (ROOM - have, buffer.len(), ROOM);
         buffer[begin..ROOM].copy_from_slice(&self.held[..have]);
         // Where the frame begins that may be a pong to us.
         let mut suspect = (have > 0).then_some(begin);
@@ -76,7 +60,7 @@ impl Observer {
             suspect = suspect.filter(|start| self.is_suspect(&buffer[*start..at]));
             if let Some(start) = suspect.filter(|start| at - start == PONG_LENGTH) {
                 buffer.copy_within(at..end, start);
-                (end, at, suspect, pong) = (end - PONG_LENGTH, start, None, true);
+                (end, at, suspect) = (end - PONG_LENGTH, start, None);
             }
         }
         if let Some(start) = suspect {
@@ -84,7 +68,7 @@ impl Observer {
             self.held[..end - start].copy_from_slice(&buffer[start..end]);
             end = start;
         }
-        Passed { begin, end, pong }
+        begin..end
     }
 
     fn is_suspect(&self, bytes: &[u8]) -> bool {
@@ -128,9 +112,9 @@ mod tests {
 
     const SIGN: Sign = *b"0123456789ab";
 
-    /// What goes on to the app, the classes, and how many pongs were taken out.
-    fn run(observer: &mut Observer, stream: &[u8], cuts: &[usize]) -> (Vec<u8>, Vec<Class>, usize) {
-        let (mut out, mut classes, mut pongs, mut rest) = (Vec::new(), Vec::new(), 0, stream);
+    /// What goes on to the app, and the classes.
+    fn run(observer: &mut Observer, stream: &[u8], cuts: &[usize]) -> (Vec<u8>, Vec<Class>) {
+        let (mut out, mut classes, mut rest) = (Vec::new(), Vec::new(), stream);
         let mut cuts = cuts.iter().copied().cycle();
         while !rest.is_empty() {
             let (chunk, after) = rest.split_at(cuts.next().unwrap_or(rest.len()).clamp(1, rest.len()));
@@ -138,11 +122,10 @@ mod tests {
             let mut buffer = vec![0xee; ROOM];
             buffer.extend(chunk);
             let passed = observer.pass(&mut buffer, |class| classes.push(class));
-            out.extend(&buffer[passed.begin..passed.end]);
-            pongs += usize::from(passed.pong);
+            out.extend(&buffer[passed]);
         }
         out.extend(observer.last());
-        (out, classes, pongs)
+        (out, classes)
     }
 
     fn observer(speech: Option<Speech>, asked: bool) -> Observer {
@@ -191,8 +174,7 @@ mod tests {
             let mut stream: Vec<u8> = frames.iter().flat_map(|(bytes, _)| bytes.clone()).collect();
             stream.extend(&tail);
             let whole = run(&mut observer(speech, asked), &stream, &[stream.len().max(1)]);
-            let (out, classes, _) = run(&mut observer(speech, asked), &stream, &cuts);
-            prop_assert_eq!((&out, &classes), (&whole.0, &whole.1));
+            prop_assert_eq!(run(&mut observer(speech, asked), &stream, &cuts), whole);
         }
 
         #[test]
@@ -204,7 +186,7 @@ mod tests {
             let stream: Vec<u8> = frames.iter().flat_map(|(bytes, _)| bytes.clone()).collect();
             let kept = frames.iter().filter(|(_, ours)| !ours || !asked).flat_map(|(bytes, _)| bytes.clone());
             let expected: Vec<u8> = kept.collect();
-            let (out, _, _) = run(&mut observer(Some(Speech::Any), asked), &stream, &cuts);
+            let (out, _) = run(&mut observer(Some(Speech::Any), asked), &stream, &cuts);
             prop_assert_eq!(out, expected);
         }
 
@@ -221,7 +203,7 @@ mod tests {
                 let mut buffer = vec![0; ROOM];
                 buffer.extend(chunk);
                 let passed = observer.pass(&mut buffer, |_| {});
-                prop_assert_eq!(&buffer[passed.begin..passed.end], chunk);
+                prop_assert_eq!(&buffer[passed], chunk);
             }
         }
     }
@@ -236,7 +218,7 @@ mod tests {
             let mut buffer = vec![0; ROOM];
             buffer.push(*byte);
             let passed = observer.pass(&mut buffer, |_| {});
-            passed_at.push(passed.end - passed.begin);
+            passed_at.push(passed.len());
         }
         let mut expected = vec![0; 9];
         expected.push(10);
@@ -255,7 +237,7 @@ mod tests {
             frame(0x80, mask, br#""]"#),
             frame(0x81, mask, br#"["set_size",1,2]"#),
         ];
-        let (out, classes, _) = run(&mut observer, &stream.concat(), &[3]);
+        let (out, classes) = run(&mut observer, &stream.concat(), &[3]);
         assert_eq!((out, classes), (stream.concat(), vec![Class::Work, Class::Quiet]));
     }
 }

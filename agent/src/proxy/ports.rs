@@ -9,6 +9,7 @@
 //! The door has looked at Host and Origin already; so a server hears its own name in both, and the viewer's in
 //! X-Forwarded-Host.
 
+use super::admit;
 use super::answer::{self, Body};
 use super::fault::{Fault, Side};
 use super::route::Destination;
@@ -17,7 +18,7 @@ use crate::model::traffic::Rules;
 use hyper::header::{HOST, HeaderMap, HeaderValue, LOCATION, ORIGIN};
 use hyper::{Response, StatusCode};
 
-/// Below are those of the system.
+/// The first that programs without rights may listen on.
 const LOWEST: u16 = 1024;
 
 pub(super) const NO_PORT: &str =
@@ -49,11 +50,10 @@ pub(super) fn lead(base: &str, path: &str) -> Option<Destination<'static>> {
 }
 
 fn number(digits: &str) -> Option<u16> {
-    let plain = (1..=5).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
-    plain.then(|| digits.parse().ok()).flatten().filter(|port| *port >= LOWEST)
+    admit::port_number(digits).filter(|port| *port >= LOWEST)
 }
 
-/// One of the agent's own ports was asked for.
+/// What is said to who asks for the front door's own port.
 pub(super) fn own(port: u16) -> String {
     format!("port {port} is the space's own front door: name the port of your server")
 }
@@ -138,12 +138,11 @@ pub(super) fn no_answer(port: u16, fault: &Fault) -> Response<Body> {
         fault if fault.side() == Side::Absent => answer::later(&format!(
             "nothing listens on port {port}: start your server there, on 127.0.0.1 or localhost, and load this again"
         )),
-        fault => answer::text(fault.verdict(false).status, &broken(port, &fault.to_string())),
+        fault => answer::text(
+            fault.verdict(false).status,
+            &format!("what listens on port {port} does not answer: {fault}; look at what your server prints"),
+        ),
     }
-}
-
-pub(super) fn broken(port: u16, why: &str) -> String {
-    format!("what listens on port {port} does not answer: {why}; look at what your server prints")
 }
 
 #[cfg(test)]

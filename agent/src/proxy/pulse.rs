@@ -76,8 +76,8 @@ pub(super) enum Word {
     End(u16),
 }
 
-/// A WebSocket's own place in the pulse. Dropped with it, which counts its end.
-pub(super) struct Seat {
+/// A WebSocket among all of them. Dropped with it, which counts its end.
+pub(super) struct Presence {
     pulse: Arc<Pulse>,
     life: Arc<Life>,
     /// It was open: its end counts.
@@ -130,8 +130,8 @@ impl Pulse {
         self.tunnels().lives.iter().filter(told).cloned().collect()
     }
 
-    /// A place for a WebSocket to the app of `route`. `door` is the table as it is now.
-    pub(super) fn seat(self: &Arc<Pulse>, door: &Door, route: &Route, expires: Option<Timestamp>) -> Seat {
+    /// Takes in a WebSocket to the app of `route`. `door` is the table as it is now.
+    pub(super) fn presence(self: &Arc<Pulse>, door: &Door, route: &Route, expires: Option<Timestamp>) -> Presence {
         let life = Arc::new(Life {
             nth: AtomicUsize::new(0),
             waker: AtomicWaker::new(),
@@ -152,7 +152,7 @@ impl Pulse {
         life.nth.store(tunnels.lives.len(), Ordering::Relaxed);
         tunnels.lives.push(life.clone());
         self.opened.notify_one();
-        Seat { pulse: self.clone(), life, open: false, close: None }
+        Presence { pulse: self.clone(), life, open: false, close: None }
     }
 
     /// Ends the WebSockets to apps that are no longer behind this door, or not ready.
@@ -207,7 +207,7 @@ impl Place {
     }
 }
 
-impl Seat {
+impl Presence {
     /// The WebSocket is open: from now on its end is counted.
     pub(super) fn opened(&mut self) {
         self.life.traffic.tunnel_opened();
@@ -251,13 +251,13 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for Presence {
     fn drop(&mut self) {
         self.pulse.tunnels().leave(self.life.nth.load(Ordering::Relaxed));
         if self.open {
             // Cut before anyone said a word: the door closes.
             let close = self.close.unwrap_or(Close { by: Side::Agent, code: NO_CLOSE });
-            self.life.traffic.tunnel_closed(close, (self.pulse.now)().wall);
+            self.life.traffic.tunnel_closed(close);
         }
     }
 }
@@ -268,8 +268,8 @@ impl fmt::Debug for Pulse {
     }
 }
 
-impl fmt::Debug for Seat {
+impl fmt::Debug for Presence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Seat").field("close", &self.close).finish_non_exhaustive()
+        f.debug_struct("Presence").field("close", &self.close).finish_non_exhaustive()
     }
 }

@@ -82,6 +82,7 @@ impl Seats {
     pub(super) async fn next(&mut self) -> Arrival {
         loop {
             self.keep_reserve();
+            // Room is made before anybody knocks, so that the next client finds its descriptor free.
             if self.taken() >= self.most && !self.make_room() && self.taken() >= self.most + SPARE {
                 self.wait().await;
                 continue;
@@ -96,6 +97,7 @@ impl Seats {
             };
             match accepted {
                 Ok((stream, peer)) => {
+                    // Meanwhile one may have become idle.
                     let is_spare = self.reserve.is_none() || self.taken() >= self.most && !self.make_room();
                     return Arrival { stream, peer, busy: Arc::default(), is_spare };
                 }

@@ -44,8 +44,8 @@ pub(super) struct Front {
     pub(super) pulse: Arc<Pulse>,
     /// The listener's address is a loopback one.
     pub(super) loopback: bool,
-    /// Where the agent itself listens.
-    pub(super) own_ports: Vec<u16>,
+    /// Where the door itself listens.
+    pub(super) own_port: u16,
     pub(super) tls: Option<Tls>,
     pub(super) access: Option<AccessLog>,
     pub(super) stop: Stop,
@@ -184,10 +184,7 @@ async fn admitted(visit: &Visit, socket: bool, request: Request<Incoming>) -> Re
         Some(session) if !acts => session,
         _ => match visit.prove(&door, request.headers(), acts) {
             Ok(session) => session,
-            Err(refused @ (admit::Refused::HostMissing | admit::Refused::HostTwice)) => {
-                return answer::bad(&refused.to_string());
-            }
-            Err(refused @ admit::Refused::HostUnreadable(_)) => return answer::bad(&refused.to_string()),
+            Err(refused) if refused.is_malformed() => return answer::bad(&refused.to_string()),
             Err(refused) => return answer::text(StatusCode::FORBIDDEN, &refused.to_string()),
         },
     };
@@ -201,7 +198,7 @@ async fn admitted(visit: &Visit, socket: bool, request: Request<Incoming>) -> Re
         (Destination::Moved(to), _) => moved(to, request.uri().query()),
         (Destination::Unknown, _) => answer::text(StatusCode::NOT_FOUND, "nothing of this space is at this path"),
         (Destination::NoPort, _) => answer::text(StatusCode::BAD_REQUEST, ports::NO_PORT),
-        (Destination::Port(to), _) if front.own_ports.contains(&to.port) => {
+        (Destination::Port(to), _) if to.port == front.own_port => {
             answer::text(StatusCode::BAD_REQUEST, &ports::own(to.port))
         }
         (Destination::Port(to), Some(session)) => {

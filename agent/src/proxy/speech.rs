@@ -5,7 +5,7 @@
 //! long is the smaller mistake.
 
 use super::frames::Frame;
-use crate::apps::VSCODE_WORK;
+use crate::apps::{QUIET_KERNEL, VSCODE_WORK};
 use crate::model::traffic::{Class, Speech};
 
 /// How much of a message is looked at.
@@ -17,9 +17,6 @@ const VSCODE: usize = 13;
 const VSCODE_REGULAR: u8 = 1;
 const KEY: &[u8] = b"\"msg_type\"";
 
-/// Messages to a kernel that a page sends by itself: at its opening, after a reconnect, on a timer. All others follow
-/// from a person's act (typing asks for completions) or are a program's work.
-const QUIET_KERNEL: [&[u8]; 4] = [b"kernel_info_request", b"comm_info_request", b"history_request", b"usage_request"];
 /// Parts of heartbeats as libraries send them, in lower case.
 const HEARTBEAT_WORDS: [&[u8]; 6] = [b"ping", b"pong", b"heartbeat", b"keepalive", b"keep-alive", b"keep_alive"];
 /// Whole heartbeats: Engine.IO's ping and pong, STOMP's line end, MQTT's PINGREQ, SignalR's.

@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -125,41 +125,17 @@ impl Tls {
     pub(super) async fn begin(
         pair: Pair,
         hall: mpsc::Sender<Request>,
-        mut stop: Stop,
+        stop: Stop,
     ) -> (Tls, impl Future<Output = ()> + Send) {
         let pair = Arc::new(pair);
         let (current, seen) = watch::channel(None);
-        let mut used = look(&pair).await;
+        let mut looks = Looks { pair: pair.clone(), running: None };
+        let used = looks.look().await;
         match read(&pair).await {
             Ok(config) => drop(current.send_replace(Some(config))),
             Err(why) => tell(&hall, true, format!("the front door lets nobody in: {why}")),
         }
-        let keep = async move {
-            let mut last = used;
-            loop {
-                // Cancel-safe: both only wait.
-                tokio::select! {
-                    () = stop.wanted() => return,
-                    () = sleep(LOOK) => {}
-                }
-                let before = std::mem::replace(&mut last, look(&pair).await);
-                if last.is_none() || last != before || last == used {
-                    continue;
-                }
-                used = last;
-                match read(&pair).await {
-                    Ok(config) => {
-                        current.send_replace(Some(config));
-                        tell(&hall, false, "the front door has a new certificate".to_owned());
-                    }
-                    Err(why) => {
-                        let kept = "the front door keeps the certificate that it has";
-                        tell(&hall, true, format!("a new certificate can not be used, so {kept}: {why}"));
-                    }
-                }
-            }
-        };
-        (Tls(seen), keep)
+        (Tls(seen), keep(looks, used, current, hall, stop))
     }
 
     /// `None`: the client did not get through the handshake.
@@ -186,6 +162,39 @@ impl Tls {
     }
 }
 
+/// Reads the pair anew whenever it is another than the one that was `used` and has stopped changing.
+async fn keep(
+    mut looks: Looks,
+    mut used: Option<Stamp>,
+    current: watch::Sender<Option<Arc<ServerConfig>>>,
+    hall: mpsc::Sender<Request>,
+    mut stop: Stop,
+) {
+    let mut last = used;
+    loop {
+        // Cancel-safe: both only wait.
+        tokio::select! {
+            () = stop.wanted() => return,
+            () = sleep(LOOK) => {}
+        }
+        let before = std::mem::replace(&mut last, looks.look().await);
+        if last.is_none() || last != before || last == used {
+            continue;
+        }
+        used = last;
+        match read(&looks.pair).await {
+            Ok(config) => {
+                current.send_replace(Some(config));
+                tell(&hall, false, "the front door has a new certificate".to_owned());
+            }
+            Err(why) => {
+                let kept = "the front door keeps the certificate that it has";
+                tell(&hall, true, format!("a new certificate can not be used, so {kept}: {why}"));
+            }
+        }
+    }
+}
+
 /// Reads what comes, so that the answer isn't lost with it.
 async fn say_https(mut stream: TcpStream) {
     let answer = format!(
@@ -204,10 +213,24 @@ async fn say_https(mut stream: TcpStream) {
     let _ = timeout(PLAIN, told).await;
 }
 
-/// `None`: the disk hangs.
-async fn look(pair: &Arc<Pair>) -> Option<Stamp> {
-    let pair = pair.clone();
-    timeout(READ, spawn_blocking(move || pair.stamp())).await.ok()?.ok()
+/// Looks at the files from a thread that a disk may hold: then it is waited for, and no second one begins.
+struct Looks {
+    pair: Arc<Pair>,
+    running: Option<JoinHandle<Stamp>>,
+}
+
+impl Looks {
+    /// `None`: the disk hangs.
+    async fn look(&mut self) -> Option<Stamp> {
+        let pair = &self.pair;
+        let running = self.running.get_or_insert_with(|| {
+            let pair = pair.clone();
+            spawn_blocking(move || pair.stamp())
+        });
+        let looked = timeout(READ, running).await.ok()?;
+        self.running = None;
+        looked.ok()
+    }
 }
 
 async fn read(pair: &Arc<Pair>) -> Result<Arc<ServerConfig>, String> {

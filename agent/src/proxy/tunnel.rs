@@ -8,7 +8,7 @@ use super::client::Client;
 use super::flow::{self, Broken, Flow, ROOM};
 use super::frames::{self, Frames, GOING_AWAY, Sign};
 use super::observer::Observer;
-use super::pulse::{Seat, Word};
+use super::pulse::{Presence, Word};
 use super::stream::Stream;
 use super::upstream::Upstream;
 use super::watched::Watched;
@@ -41,7 +41,7 @@ pub(super) struct Agreed {
     pub(super) app: OnUpgrade,
     /// Drives the app's connection until it is handed over.
     pub(super) upstream: Upstream,
-    pub(super) seat: Seat,
+    pub(super) presence: Presence,
     /// How the client's messages are told apart.
     pub(super) speech: Option<Speech>,
 }
@@ -53,7 +53,7 @@ struct Tunnel {
     app: Stream,
     to_app: ToApp,
     to_client: ToClient,
-    seat: Seat,
+    presence: Presence,
     /// Times that the client was asked or waited for in vain.
     missed: u8,
     /// The client has taken bytes since it was missed last.
@@ -84,7 +84,7 @@ enum Own {
 }
 
 impl Agreed {
-    /// Joins the two until they end; the seat counts it.
+    /// Joins the two until they end; the presence counts it.
     pub(super) async fn join(self) {
         // Boxed, so that a tunnel that lives for days doesn't keep the room that the handing over needed.
         let Some(mut tunnel) = Box::pin(self.open()).await else { return };
@@ -96,7 +96,7 @@ impl Agreed {
 
     /// Waits until hyper lets go of both connections. `None`: one of them ended instead.
     async fn open(self) -> Option<Tunnel> {
-        let Agreed { client, app, upstream, mut seat, speech } = self;
+        let Agreed { client, app, upstream, mut presence, speech } = self;
         let both = async { tokio::try_join!(client, app) };
         let (client, app) = timeout(HAND_OVER, both).await.ok()?.ok()?;
         drop(upstream);
@@ -104,11 +104,11 @@ impl Agreed {
         let (client, _) = free::<TokioIo<Watched>>(client)?;
         let (client, from_client) = client.into_inner().into_inner();
         let (app, from_app) = free::<TokioIo<Stream>>(app)?;
-        seat.opened();
+        presence.opened();
         let mut observer = Observer::new(speech);
         let mut early = [&[0; ROOM], &*from_client].concat();
         // Before the first ping all of it goes on.
-        observer.pass(&mut early, |class| seat.traffic().message(class));
+        observer.pass(&mut early, |class| presence.traffic().message(class));
         let mut frames = Frames::of_app();
         frames.passed(&from_app);
         Some(Tunnel {
@@ -116,7 +116,7 @@ impl Agreed {
             app: app.into_inner(),
             to_app: ToApp { flow: Flow::new(from_client), observer },
             to_client: ToClient { flow: Flow::new(from_app), frames, own: None },
-            seat,
+            presence,
             missed: 0,
             took: false,
         })
@@ -133,14 +133,14 @@ fn free<T: hyper::rt::Read + hyper::rt::Write + Unpin + 'static>(upgraded: Upgra
 impl Tunnel {
     /// Copies until both sides are done (false) or it is to be ended (true).
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        match self.seat.listen(cx.waker()) {
+        match self.presence.listen(cx.waker()) {
             None => {}
             Some(Word::End(code)) => {
                 self.end(code);
                 return Poll::Ready(true);
             }
             Some(Word::Silence) if self.is_gone() => {
-                self.seat.ends(Side::Client, NO_CLOSE);
+                self.presence.ends(Side::Client, NO_CLOSE);
                 return Poll::Ready(false);
             }
             Some(Word::Silence) => {}
@@ -154,7 +154,7 @@ impl Tunnel {
             // Without the client there is nothing to be done for anyone.
             Poll::Ready(Err(error)) => {
                 debug!(%error, "a client's WebSocket broke off");
-                self.seat.ends(Side::Client, NO_CLOSE);
+                self.presence.ends(Side::Client, NO_CLOSE);
                 Poll::Ready(())
             }
             Poll::Ready(Ok(())) => there,
@@ -175,7 +175,7 @@ impl Tunnel {
             Err(Broken::Writer(error)) => debug!(%error, "an app does not take what its WebSocket says"),
             Err(Broken::Reader(error)) => {
                 debug!(%error, "a client's WebSocket broke off");
-                self.seat.ends(Side::Client, NO_CLOSE);
+                self.presence.ends(Side::Client, NO_CLOSE);
                 self.to_client.flow.abandon();
             }
         }
@@ -184,7 +184,7 @@ impl Tunnel {
     }
 
     fn copy_to_app(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
-        let Tunnel { client, app, to_app: ToApp { flow, observer }, seat, missed, .. } = self;
+        let Tunnel { client, app, to_app: ToApp { flow, observer }, presence, missed, .. } = self;
         let mut turn = TURN;
         loop {
             if ready!(flow.poll_write(cx, app)).map_err(Broken::Writer)? {
@@ -193,18 +193,18 @@ impl Tunnel {
             if turn == 0 {
                 return rest(cx);
             }
-            let follow = |buffer: &mut [u8]| observer.pass(buffer, |class| seat.traffic().message(class)).range();
+            let follow = |buffer: &mut [u8]| observer.pass(buffer, |class| presence.traffic().message(class));
             let read = ready!(flow.poll_pass(cx, client, app, follow))?;
             if read == 0 {
-                seat.ends(Side::Client, NO_CLOSE);
+                presence.ends(Side::Client, NO_CLOSE);
                 flow.last(observer.last());
                 continue;
             }
             *missed = 0;
-            seat.heard();
-            seat.traffic().passed(Way::ToApp, read as u64);
+            presence.heard();
+            presence.traffic().passed(Way::ToApp, read as u64);
             if let Some(code) = observer.frames.closed() {
-                seat.ends(Side::Client, code);
+                presence.ends(Side::Client, code);
             }
             turn = turn.saturating_sub(read);
         }
@@ -219,7 +219,7 @@ impl Tunnel {
             if ready!(written)? {
                 return Poll::Ready(Ok(()));
             }
-            if self.to_client.put_own(&mut self.to_app.observer, self.seat.sign()) {
+            if self.to_client.put_own(&mut self.to_app.observer, self.presence.sign()) {
                 continue;
             }
             if turn == 0 {
@@ -235,21 +235,21 @@ impl Tunnel {
                 }
             };
             if read == 0 {
-                self.seat.ends(Side::App, NO_CLOSE);
+                self.presence.ends(Side::App, NO_CLOSE);
                 self.to_client.app_ended(self.to_app.observer.frames.closed().is_some());
                 continue;
             }
             self.took |= self.to_client.flow.held() < read;
-            self.seat.traffic().passed(Way::ToClient, read as u64);
+            self.presence.traffic().passed(Way::ToClient, read as u64);
             if let Some(code) = self.to_client.frames.closed() {
-                self.seat.ends(Side::App, code);
+                self.presence.ends(Side::App, code);
             }
             turn = turn.saturating_sub(read);
         }
     }
 
     fn copy_to_client(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Broken>> {
-        let Tunnel { client, app, to_app, to_client, seat, .. } = self;
+        let Tunnel { client, app, to_app, to_client, presence, .. } = self;
         let ToClient { flow, frames, own } = to_client;
         if own.is_none() {
             return flow.poll_pass(cx, app, client, |buffer| {
@@ -263,7 +263,7 @@ impl Tunnel {
             let Some(gap) = frames.pass_to_gap(read) else { return read.to_vec() };
             let (before, behind) = read.split_at(gap);
             let mut bytes = before.to_vec();
-            bytes.extend(put(frames, own, &mut to_app.observer, seat.sign(), &mut ends));
+            bytes.extend(put(frames, own, &mut to_app.observer, presence.sign(), &mut ends));
             if !ends {
                 frames.passed(behind);
                 bytes.extend(behind);
@@ -298,7 +298,7 @@ impl Tunnel {
 
     /// Says the last to both, where frames end.
     fn end(&mut self, code: u16) {
-        self.seat.ends(Side::Agent, code);
+        self.presence.ends(Side::Agent, code);
         let Tunnel { to_app, to_client, .. } = self;
         to_client.own = Some(Own::Close(code));
         let between = to_app.observer.is_between() && to_app.observer.frames.is_open();

@@ -397,6 +397,7 @@ impl AsyncWrite for Watched {
         self.client.is_write_vectored()
     }
 
+    /// hyper flushes each time that it is polled, so also while it waits for an app and reads nothing.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.client).poll_flush(cx))?;
         Poll::Ready(self.look_for_end(cx))

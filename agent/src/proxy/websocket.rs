@@ -64,13 +64,13 @@ impl Offer {
         }
         let protocol = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().count();
         let chosen = single(headers, &SEC_WEBSOCKET_PROTOCOL);
-        let offered = |chosen: &[u8]| members(&self.protocols, b',').any(|offered| offered == chosen);
+        let offered = |chosen: &[u8]| members(&self.protocols).any(|offered| offered == chosen);
         if protocol > 1 || chosen.is_some_and(|chosen| !offered(chosen)) {
             return Err("it chooses a Sec-WebSocket-Protocol that was not offered");
         }
         let agreed: Vec<_> = headers.get_all(SEC_WEBSOCKET_EXTENSIONS).iter().cloned().collect();
-        let known = |name: &[u8]| members(&self.extensions, b',').any(|offered| name_of(offered) == name);
-        if members(&agreed, b',').any(|agreed| !known(name_of(agreed))) {
+        let known = |name: &[u8]| members(&self.extensions).any(|offered| name_of(offered) == name);
+        if members(&agreed).any(|agreed| !known(name_of(agreed))) {
             return Err("it agrees to a Sec-WebSocket-Extensions that was not offered");
         }
         Ok(())
@@ -83,13 +83,13 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
     values.next().filter(|_| values.next().is_none()).map(HeaderValue::as_bytes)
 }
 
-/// The parts of lists, trimmed; empty ones are skipped. A mark within quotes parts nothing.
-fn members(values: &[HeaderValue], mark: u8) -> impl Iterator<Item = &[u8]> {
-    let parts = values.iter().flat_map(move |value| {
+/// The parts of comma-separated lists, trimmed; empty ones are skipped. A comma within quotes parts nothing.
+fn members(values: &[HeaderValue]) -> impl Iterator<Item = &[u8]> {
+    let parts = values.iter().flat_map(|value| {
         let mut quoted = false;
         value.as_bytes().split(move |byte| {
             quoted ^= *byte == b'"';
-            !quoted && *byte == mark
+            !quoted && *byte == b','
         })
     });
     parts.map(<[u8]>::trim_ascii).filter(|part| !part.is_empty())

@@ -1,6 +1,8 @@
-//! An error with its causes, as a person is told it.
+//! What errors say: with their causes, as a person is told it; and whose shortage they are.
 
+use nix::errno::Errno;
 use std::error::Error;
+use std::io;
 
 /// The error and what brought it about, joined by `: `.
 pub fn chain(error: &dyn Error) -> String {
@@ -12,4 +14,11 @@ pub fn chain(error: &dyn Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// Could a connection not be made because something here has run out (descriptors, memory, local ports), whatever the
+/// other side does?
+pub fn is_shortage(error: &io::Error) -> bool {
+    let shortages = [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM, Errno::ENOBUFS, Errno::EADDRNOTAVAIL];
+    error.raw_os_error().is_some_and(|number| shortages.contains(&Errno::from_raw(number)))
 }

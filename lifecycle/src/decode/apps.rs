@@ -102,6 +102,7 @@ impl Decoder<'_> {
             Some(Kind::Jupyterlab) => &[&APP, &JUPYTERLAB],
             Some(Kind::CodeEditor) => &[&APP, &CODE_EDITOR],
             Some(Kind::Command) => &[&APP, &COMMAND],
+            // Those of jupyterlab are among code-editor's.
             None => &[&APP, &CODE_EDITOR, &COMMAND],
         };
         let fields = self.fields(at, objects)?;

@@ -1,6 +1,5 @@
 //! How WebSockets end: who ended one and with which code (RFC 6455, section 7.4), in a fixed set of counters.
 
-use crate::model::now::Timestamp;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Who ended a WebSocket.
@@ -57,41 +56,32 @@ impl Side {
     }
 }
 
-/// Counters of ends, and the last one.
+/// Counters of ends, by side and code.
 #[derive(Debug, Default)]
 pub(super) struct Closes {
     counts: [[AtomicU64; LABELS.len()]; SIDES.len()],
-    /// Packed, so that its parts belong together: the moment, the side, the code. 0: none yet.
-    last: AtomicU64,
 }
 
 /// One look at [`Closes`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ends {
     counts: [[u64; LABELS.len()]; SIDES.len()],
-    pub last: Option<(Close, Timestamp)>,
 }
 
 impl Closes {
-    pub(super) fn count(&self, close: Close, at: Timestamp) {
+    pub(super) fn count(&self, close: Close) {
         let slot = CODES.iter().position(|code| *code == close.code).unwrap_or(match close.code {
             3000..=4999 => CODES.len(),
             _ => CODES.len() + 1,
         });
         self.counts[close.by as usize][slot].fetch_add(1, Ordering::Relaxed);
-        self.last.store(at.0 << 18 | (close.by as u64) << 16 | u64::from(close.code), Ordering::Relaxed);
     }
 
     pub(super) fn sample(&self) -> Ends {
-        let counts =
-            self.counts.each_ref().map(|codes| codes.each_ref().map(|counter| counter.load(Ordering::Relaxed)));
-        Ends { counts, last: unpack(self.last.load(Ordering::Relaxed)) }
+        Ends {
+            counts: self.counts.each_ref().map(|codes| codes.each_ref().map(|counter| counter.load(Ordering::Relaxed))),
+        }
     }
-}
-
-fn unpack(last: u64) -> Option<(Close, Timestamp)> {
-    let by = SIDES.get((last >> 16 & 3) as usize)?;
-    (last != 0).then_some((Close { by: *by, code: (last & 0xffff) as u16 }, Timestamp(last >> 18)))
 }
 
 impl Ends {
@@ -108,20 +98,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ends_are_counted_by_side_and_code_and_the_last_is_remembered() {
+    fn ends_are_counted_by_side_and_code() {
         let closes = Closes::default();
         assert_eq!(closes.sample(), Ends::default());
-        let at = Timestamp(1_795_168_800_123);
         for (by, code) in [(Side::Client, 1001), (Side::App, 4000), (Side::App, 3999), (Side::Agent, 77)] {
-            closes.count(Close { by, code }, at);
+            closes.count(Close { by, code });
         }
-        closes.count(Close { by: Side::App, code: NO_CLOSE }, at);
+        closes.count(Close { by: Side::App, code: NO_CLOSE });
         let sample = closes.sample();
         let counts: Vec<_> = sample.counts().collect();
         assert_eq!(
             counts,
             [(Side::Client, "1001", 1), (Side::App, "1006", 1), (Side::App, "3000-4999", 2), (Side::Agent, "other", 1)]
         );
-        assert_eq!(sample.last, Some((Close { by: Side::App, code: NO_CLOSE }, at)));
     }
 }
