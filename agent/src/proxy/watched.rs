@@ -40,12 +40,13 @@ const PIECE: usize = 4 * 1024;
 pub(super) struct Busy {
     request: AtomicBool,
     endless: AtomicBool,
+    viewer: AtomicBool,
 }
 
 impl Default for Busy {
     /// Busy until it has been heard.
     fn default() -> Busy {
-        Busy { request: AtomicBool::new(true), endless: AtomicBool::new(false) }
+        Busy { request: AtomicBool::new(true), endless: AtomicBool::new(false), viewer: AtomicBool::new(false) }
     }
 }
 
@@ -53,6 +54,15 @@ impl Busy {
     /// Is a request on its way, or a WebSocket open? If not, this connection can make room for another.
     pub(super) fn is(&self) -> bool {
         self.request.load(Ordering::Relaxed)
+    }
+
+    /// Has a request over this connection proven a session?
+    pub(super) fn is_viewer(&self) -> bool {
+        self.viewer.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn proven(&self) {
+        self.viewer.store(true, Ordering::Relaxed);
     }
 
     /// The current answer is a stream that ends only when somebody leaves.

@@ -1,6 +1,7 @@
 //! Peers that do wrong: apps that die, stall, babble or answer twice; clients that leave, wait or are too many.
 
 use super::ground::{Client, Space, header, ok, serve};
+use space_lifecycle::SignIn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -309,6 +310,34 @@ async fn an_idle_client_makes_room_for_another() {
     let last = idle.last_mut().unwrap();
     last.send(&space.request("GET /app/ HTTP/1.1")).await;
     assert_eq!(last.answer().await.body, "here", "the newest has not");
+}
+
+#[tokio::test]
+async fn strangers_keep_no_viewer_out_whatever_they_are_busy_with() {
+    let space = Space::with(SignIn::Token);
+    let _app = serve(space.listen(), |_| ok("here"));
+    let form = format!("POST /_space/sign-in HTTP/1.1\r\n{}\r\nContent-Length: ", space.origin());
+    let token = format!("token={}", space.token(60));
+    let answer = space.ask(&format!("{form}{}\r\n\r\n{token}", token.len())).await;
+    let cookie = answer.header("set-cookie").unwrap().split(';').next().unwrap();
+    let request = space.request(&format!("GET /app/ HTTP/1.1\r\nCookie: {cookie}"));
+    let mut strangers = Vec::new();
+    for _ in 0..150 {
+        let mut stranger = space.connect().await;
+        // A form that never comes.
+        stranger.send(&space.request(&format!("{form}100\r\n\r\ntoken="))).await;
+        strangers.push(stranger);
+    }
+    let another = async {
+        loop {
+            let mut client = space.connect().await;
+            client.send(&request).await;
+            if client.head().await.is_some_and(|head| head.starts_with("HTTP/1.1 200")) {
+                break;
+            }
+        }
+    };
+    timeout(Duration::from_secs(5), another).await.expect("strangers make room for a viewer");
 }
 
 #[tokio::test]
