@@ -281,8 +281,7 @@ impl Watched {
             return Ok(());
         }
         if let End::Open = self.end {
-            let mut byte = [0];
-            match self.client.socket().poll_peek(cx, &mut ReadBuf::new(&mut byte)) {
+            match self.poll_ahead(cx) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Ok(0)) => self.end = End::HalfClosed(clock::instant()),
                 Poll::Ready(Ok(_)) => self.ahead = true,
@@ -296,6 +295,22 @@ impl Watched {
             }
             _ => Ok(()),
         }
+    }
+
+    /// How many bytes have come that nobody has asked for yet; 0 is the client's last. What it says of TLS (that it leaves,
+    /// above all) are bytes too, so there only those behind it count, which are held.
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if let Client::Plain(socket) = &self.client {
+            return socket.poll_peek(cx, &mut ReadBuf::new(&mut [0]));
+        }
+        let mut piece = [0; PIECE];
+        let mut buf = ReadBuf::new(&mut piece);
+        match ready!(Pin::new(&mut self.client).poll_read(cx, &mut buf)) {
+            // Without a farewell.
+            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Poll::Ready(Err(error)),
+            _ => self.held.extend_from_slice(buf.filled()),
+        }
+        Poll::Ready(Ok(buf.filled().len()))
     }
 
     /// After an attempt to write.

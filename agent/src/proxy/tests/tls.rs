@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
@@ -94,6 +95,29 @@ async fn a_door_with_a_certificate_speaks_https_only() {
 
     let plain = space.ask("GET /app/x HTTP/1.1").await;
     assert_eq!((plain.status, plain.body.contains("https://")), (400, true), "{plain:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_by_tls_is_gone_for_the_app_too_and_one_that_asks_ahead_is_not() {
+    let (files, certificate) = Files::new();
+    let space = Space::of(SignIn::Open, Some(files.pair()), None);
+    let listener = space.listen();
+    let mut client = Client { stream: connect(&space, &certificate, &[]).await.unwrap(), read: Vec::new() };
+    client.send(&space.request("GET /app/first HTTP/1.1")).await;
+    let mut app = Client { stream: listener.accept().await.unwrap().0, read: Vec::new() };
+    app.head().await.unwrap();
+    client.send(&(space.request("GET /app/second HTTP/1.1") + &space.request("GET /app/stream HTTP/1.1"))).await;
+    for path in ["second", "stream"] {
+        app.send(&ok("here")).await;
+        assert_eq!(client.answer().await.body, "here");
+        assert!(app.head().await.unwrap().contains(path));
+    }
+    app.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    assert!(client.head().await.unwrap().contains("event-stream"));
+    // First the farewell of TLS, then the connection's end.
+    client.stream.shutdown().await.unwrap();
+    drop(client);
+    assert_eq!(app.drained().await, "", "nobody reads the stream any more");
 }
 
 #[tokio::test]
