@@ -171,6 +171,20 @@ async fn a_new_certificate_is_taken_and_a_broken_one_is_not() {
 }
 
 #[test]
+fn what_is_no_file_is_no_certificate_and_nobody_waits_for_it() {
+    let (files, _) = Files::new();
+    let pair = files.pair();
+    for make in ["mkfifo", "mkdir", "truncate -s 9G"] {
+        let _ = std::fs::remove_file(&pair.cert);
+        let made = std::process::Command::new("sh").arg("-c").arg(format!("{make} {}", pair.cert.display())).status();
+        assert!(made.unwrap().success());
+        let error = pair.read().unwrap_err().to_string();
+        assert!(error.contains("not a regular file") || error.contains("larger than"), "{make}: {error}");
+        let _ = std::fs::remove_dir(&pair.cert);
+    }
+}
+
+#[test]
 fn a_key_that_the_spaces_user_can_read_is_no_key() {
     let (files, _) = Files::new();
     let account = Account {
