@@ -10,6 +10,7 @@ use super::framing::{Refusal, Scan};
 use crate::sys::clock;
 use bytes::{Buf, Bytes, BytesMut};
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,6 +35,8 @@ const HALF_CLOSED: Duration = Duration::from_secs(30);
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 32 << 20;
 const PIECE: usize = 4 * 1024;
+/// What is read of coming requests while an answer is on its way; a client's end can't be seen behind more.
+const AHEAD: usize = 4 * PIECE;
 
 /// What the rest of the door and a connection tell each other.
 #[derive(Debug)]
@@ -87,8 +90,6 @@ pub(super) struct Watched {
     refused: Option<Refusal>,
     /// Nothing has been given yet.
     is_new: bool,
-    /// The next request has come already, so that the client's end can't be seen behind it.
-    ahead: bool,
     /// Since when hyper waits for bytes; in a head, since its first byte.
     reading: Option<Instant>,
     /// Since when the client takes nothing.
@@ -154,7 +155,6 @@ impl Watched {
             passed: 0,
             refused: None,
             is_new: true,
-            ahead: false,
             reading: None,
             writing: None,
             end: End::Open,
@@ -277,16 +277,11 @@ impl Watched {
 
     /// While an answer is on its way and hyper reads nothing: has the client left?
     fn look_for_end(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.ahead || !self.busy.is() || !self.scan.is_between() || !self.held.is_empty() {
+        if !self.busy.is() || !self.scan.is_between() {
             return Ok(());
         }
-        if let End::Open = self.end {
-            match self.poll_ahead(cx) {
-                Poll::Pending => return Ok(()),
-                Poll::Ready(Ok(0)) => self.end = End::HalfClosed(clock::instant()),
-                Poll::Ready(Ok(_)) => self.ahead = true,
-                Poll::Ready(Err(error)) => return Err(error),
-            }
+        if matches!(self.end, End::Open) && self.read_ahead(cx)?.is_ready() {
+            self.end = End::HalfClosed(clock::instant());
         }
         let is_endless = self.busy.endless.load(Ordering::Relaxed);
         match self.end {
@@ -297,20 +292,20 @@ impl Watched {
         }
     }
 
-    /// How many bytes have come that nobody has asked for yet; 0 is the client's last. What it says of TLS (that it leaves,
-    /// above all) are bytes too, so there only those behind it count, which are held.
-    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if let Client::Plain(socket) = &self.client {
-            return socket.poll_peek(cx, &mut ReadBuf::new(&mut [0]));
+    /// Ready at the client's last. What comes before it is held, for there is no other way to see behind it: a farewell of
+    /// TLS lies in the socket like a request.
+    fn read_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.held.len() < AHEAD {
+            let mut piece = [MaybeUninit::uninit(); PIECE];
+            let mut buf = ReadBuf::uninit(&mut piece);
+            match ready!(Pin::new(&mut self.client).poll_read(cx, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() => self.held.extend_from_slice(buf.filled()),
+                // It ends without a farewell of TLS.
+                Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Poll::Ready(Err(error)),
+                _ => return Poll::Ready(Ok(())),
+            }
         }
-        let mut piece = [0; PIECE];
-        let mut buf = ReadBuf::new(&mut piece);
-        match ready!(Pin::new(&mut self.client).poll_read(cx, &mut buf)) {
-            // Without a farewell.
-            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Poll::Ready(Err(error)),
-            _ => self.held.extend_from_slice(buf.filled()),
-        }
-        Poll::Ready(Ok(buf.filled().len()))
+        Poll::Pending
     }
 
     /// After an attempt to write.
@@ -392,7 +387,6 @@ fn last_words(refusal: Refusal) -> Bytes {
 impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        self.ahead = false;
         ready!(self.read(cx, buf))?;
         if buf.filled().len() > before {
             (self.reading, self.is_new) = (None, false);

@@ -313,6 +313,21 @@ async fn an_idle_client_makes_room_for_another() {
 }
 
 #[tokio::test]
+async fn a_client_that_asked_ahead_and_left_is_gone_for_the_app_too() {
+    let space = Space::open();
+    let listener = space.listen();
+    let mut client = space.connect().await;
+    let twice = space.request("GET /app/stream HTTP/1.1") + &space.request("GET /app/never HTTP/1.1");
+    client.send(&twice).await;
+    let mut app = accept(&listener).await;
+    app.head().await;
+    app.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    assert!(client.head().await.unwrap().contains("event-stream"));
+    drop(client);
+    assert_eq!(app.drained().await, "", "nobody reads the stream any more");
+}
+
+#[tokio::test]
 async fn strangers_keep_no_viewer_out_whatever_they_are_busy_with() {
     let space = Space::with(SignIn::Token);
     let _app = serve(space.listen(), |_| ok("here"));
