@@ -27,6 +27,8 @@ const IDLE: Duration = Duration::from_secs(75);
 const BODY: Duration = Duration::from_secs(5 * 60);
 /// A client that takes nothing of what is sent to it.
 const STUCK: Duration = Duration::from_secs(10 * 60);
+/// One who has proven no session: it is owed a page at most, and what it doesn't take fills the kernel's memory.
+const STUCK_STRANGER: Duration = Duration::from_secs(30);
 /// A client that has said its last gets an answer that is on its way, as long as the answer moves. Most such clients
 /// have left altogether, which looks the same; whoever reads a stream without an end certainly has.
 const HALF_CLOSED: Duration = Duration::from_secs(30);
@@ -312,7 +314,8 @@ impl Watched {
     fn written(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if written.is_pending() {
             let since = *self.writing.get_or_insert_with(clock::instant);
-            if self.alarm.is_over(cx, since + STUCK) {
+            let patience = if self.busy.is_viewer() { STUCK } else { STUCK_STRANGER };
+            if self.alarm.is_over(cx, since + patience) {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")));
             }
             return written;

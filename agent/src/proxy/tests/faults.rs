@@ -327,6 +327,17 @@ async fn a_client_that_asked_ahead_and_left_is_gone_for_the_app_too() {
     assert_eq!(app.drained().await, "", "nobody reads the stream any more");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_stranger_who_takes_no_answers_is_soon_gone() {
+    let space = Space::with(SignIn::Token);
+    let mut client = space.connect().await;
+    let asked = space.request("GET /app/ HTTP/1.1\r\nAccept: text/html").repeat(100);
+    let begun = Instant::now();
+    // Until neither side takes any more, and then until it is cut off.
+    while client.stream.write_all(asked.as_bytes()).await.is_ok() {}
+    assert!((29..35).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+}
+
 #[tokio::test]
 async fn strangers_keep_no_viewer_out_whatever_they_are_busy_with() {
     let space = Space::with(SignIn::Token);
