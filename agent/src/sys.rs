@@ -4,6 +4,7 @@
 pub mod account;
 pub mod cgroup;
 pub mod clock;
+mod diag;
 pub mod document;
 pub mod errors;
 pub mod files;
