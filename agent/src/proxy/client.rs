@@ -15,15 +15,6 @@ pub(super) enum Client {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-impl Client {
-    pub(super) fn socket(&self) -> &TcpStream {
-        match self {
-            Client::Plain(stream) => stream,
-            Client::Tls(stream) => stream.get_ref().0,
-        }
-    }
-}
-
 impl AsyncRead for Client {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {

@@ -19,11 +19,13 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
 /// Headers by which an app would rule over every app of this origin, and over the agent's page.
-const ORIGIN_WIDE: [HeaderName; 4] = [
+const ORIGIN_WIDE: [HeaderName; 5] = [
     HeaderName::from_static("clear-site-data"),
     HeaderName::from_static("strict-transport-security"),
     HeaderName::from_static("service-worker-allowed"),
     HeaderName::from_static("alt-svc"),
+    // Tells somebody of every failed request to the origin, with its path.
+    HeaderName::from_static("nel"),
 ];
 
 /// What this hop says about where a request came from.
@@ -362,6 +364,7 @@ mod tests {
             "set-cookie: username=alice",
             "clear-site-data: \"*\"",
             "strict-transport-security: max-age=1",
+            "nel: {\"report_to\":\"x\",\"max_age\":1}",
             "service-worker-allowed: /",
             "connection: close",
             "content-type: text/plain",

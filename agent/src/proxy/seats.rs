@@ -1,11 +1,13 @@
 //! How many clients are in at once, and what happens when one more knocks.
 //!
-//! A connection between two requests costs its client nothing to lose, so the oldest of these makes room. Where all are
-//! busy, a few spare ones are let in for a moment: they hear whether the agent lives, and everything else is told to
-//! come later. One descriptor is kept back, so that the same holds when this process has no other left. Beyond that
-//! clients wait in the listener's backlog, and nothing spins.
+//! A connection over which nobody has proven a session is the first to make room, once it has had time to, whatever it is
+//! busy with: so nobody without one keeps viewers out. A connection between two requests costs its client nothing to
+//! lose, so the oldest of these is next. Where all are busy, a few spare ones are let in for a moment: they hear whether
+//! the agent lives, and everything else is told to come later. One descriptor is kept back, so that the same holds when
+//! this process has no other left. Beyond that clients wait in the listener's backlog, and nothing spins.
 
 use super::watched::Busy;
+use crate::sys::clock;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
 
 /// Open connections at most, however many descriptors there may be.
@@ -25,6 +27,8 @@ const OTHER_DESCRIPTORS: u64 = 256;
 /// Connections beyond the limit, each for [`SPARE_TIME`] at most.
 const SPARE: usize = 16;
 pub(super) const SPARE_TIME: Duration = Duration::from_secs(2);
+/// What a client gets to prove a session before it is the first to make room.
+const PROOF: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 2000 });
 /// Before the next look for room, and after an accept that failed for want of descriptors or memory.
 const BREATH: Duration = Duration::from_millis(20);
 /// What answers in flight get when the door closes.
@@ -57,6 +61,7 @@ pub(super) struct Seats {
 struct Guest {
     busy: Arc<Busy>,
     task: AbortHandle,
+    since: Instant,
 }
 
 /// Somebody who comes in.
@@ -129,14 +134,18 @@ impl Seats {
         if self.guests.len() >= 64 + 2 * self.open.len() {
             self.guests.retain(|guest| !guest.task.is_finished());
         }
-        self.guests.push(Guest { busy, task });
+        self.guests.push(Guest { busy, task, since: clock::instant() });
     }
 
-    /// Ends the oldest connection that nothing happens on.
+    /// Ends the oldest connection of a stranger, or else the oldest that nothing happens on.
     fn make_room(&mut self) -> bool {
         self.guests.retain(|guest| !guest.task.is_finished());
-        let Some(idle) = self.guests.iter().position(|guest| !guest.busy.is()) else { return false };
-        self.guests.remove(idle).task.abort();
+        let now = clock::instant();
+        let stranger = |guest: &Guest| !guest.busy.is_viewer() && now.duration_since(guest.since) >= PROOF;
+        let stranger = self.guests.iter().position(stranger);
+        let last = stranger.or_else(|| self.guests.iter().position(|guest| !guest.busy.is()));
+        let Some(last) = last else { return false };
+        self.guests.remove(last).task.abort();
         self.told += 1;
         true
     }

@@ -121,6 +121,9 @@ impl Visit {
             SignIn::Open => Some(Session { expires: None }),
             SignIn::Token => session::find(&self.front.keys, door, headers, (self.front.now)().wall),
         };
+        if session.is_some() {
+            self.busy.proven();
+        }
         if let (Some(Some(host)), Some(cookie)) = (only(headers, &HOST), only(headers, &COOKIE)) {
             let known = Known { door: door.clone(), host: host.clone(), cookie: cookie.cloned(), session };
             *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);

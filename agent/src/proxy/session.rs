@@ -6,7 +6,7 @@
 use super::keys::{Keys, random_id};
 use crate::model::now::Timestamp;
 use crate::model::route::Door;
-use hyper::header::{COOKIE, HeaderMap};
+use hyper::header::{COOKIE, HeaderMap, HeaderValue};
 use std::time::Duration;
 
 /// 12 hours, the longest that the design allows.
@@ -54,9 +54,9 @@ fn set_cookie(door: &Door, value: &str, age: u64) -> String {
 /// page of this host, and nobody can say which.
 pub(super) fn find(keys: &Keys, door: &Door, headers: &HeaderMap, now: Timestamp) -> Option<Session> {
     let name = cookie_name(door);
-    let mut values = cookies(headers).filter(|(found, _)| *found == name).map(|(_, value)| value);
+    let mut values = cookies(headers).filter(|(found, _)| *found == name.as_bytes()).map(|(_, value)| value);
     let (value, None) = (values.next()?, values.next()) else { return None };
-    let (_, expires) = keys.unseal(&purpose(door), value)?.split_once('.')?;
+    let (_, expires) = keys.unseal(&purpose(door), std::str::from_utf8(value).ok()?)?.split_once('.')?;
     let expires: u64 = expires.parse().ok()?;
     let made = expires.saturating_sub(u64::try_from(LIFETIME.as_millis()).unwrap_or(0));
     (now.0 < expires && now.0.saturating_add(SKEW) >= made).then_some(Session { expires: Some(Timestamp(expires)) })
@@ -66,12 +66,14 @@ fn purpose(door: &Door) -> String {
     format!("session {}", door.space_id)
 }
 
-/// Names and values of all cookies, trimmed. A header that isn't text holds none of ours.
-fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
-    let texts = headers.get_all(COOKIE).iter().filter_map(|header| header.to_str().ok());
-    texts.flat_map(|text| text.split(';')).map(|pair| {
-        let (name, value) = pair.split_once('=').unwrap_or(("", pair));
-        (name.trim(), value.trim())
+/// Names and values of all cookies, trimmed. As bytes: pages give their cookies any text, and browsers send it beside
+/// ours as it is.
+fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let all = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+    all.flat_map(|header| header.split(|byte| *byte == b';')).map(|pair| {
+        let end = pair.iter().position(|byte| *byte == b'=');
+        let (name, value) = end.map_or((&b""[..], pair), |end| (&pair[..end], &pair[end + 1..]));
+        (name.trim_ascii(), value.trim_ascii())
     })
 }
 
@@ -79,7 +81,6 @@ fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
 mod tests {
     use super::*;
     use crate::proxy::tests::door;
-    use hyper::header::HeaderValue;
 
     const NOW: Timestamp = Timestamp(1_795_168_800_000);
 
@@ -130,6 +131,21 @@ mod tests {
             let bare = pair.strip_prefix(prefix).unwrap();
             assert_eq!(find(&keys, &door, &with(&[bare]), NOW), None, "set by somebody without TLS");
         }
+    }
+
+    #[test]
+    fn what_an_app_writes_into_its_cookies_signs_nobody_out() {
+        let (keys, door) = (Keys::new([1; 32]), door());
+        let pair = sign_in(&keys, &door, NOW).split(';').next().unwrap().to_owned();
+        for other in [&b"name=Jos\xc3\xa9"[..], b"\xff\xfe", b"a=\"x\ty\"", b"=", b"space-0123abcde=x"] {
+            for cookies in [[other, pair.as_bytes()].join(&b"; "[..]), [pair.as_bytes(), other].join(&b"; "[..])] {
+                let headers = HeaderMap::from_iter([(COOKIE, HeaderValue::from_bytes(&cookies).unwrap())]);
+                assert!(find(&keys, &door, &headers, NOW).is_some(), "{cookies:?}");
+            }
+        }
+        let altered = [pair.as_bytes(), &b"\xc3\xa9"[..]].concat();
+        let headers = HeaderMap::from_iter([(COOKIE, HeaderValue::from_bytes(&altered).unwrap())]);
+        assert_eq!(find(&keys, &door, &headers, NOW), None);
     }
 
     #[test]

@@ -10,8 +10,8 @@ use crate::model::child::Account;
 use crate::sys::files;
 use crate::sys::stop::Stop;
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -111,9 +111,7 @@ impl Pair {
 }
 
 fn contents(path: &Path) -> Result<Vec<u8>, Error> {
-    let mut contents = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(LARGEST).read_to_end(&mut contents));
-    read.map(|_| contents).map_err(|error| Error::Unreadable { path: path.to_owned(), error })
+    files::read_regular(path, LARGEST).map_err(|error| Error::Unreadable { path: path.to_owned(), error })
 }
 
 /// What connections are received with.

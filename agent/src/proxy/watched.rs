@@ -10,6 +10,7 @@ use super::framing::{Refusal, Scan};
 use crate::sys::clock;
 use bytes::{Buf, Bytes, BytesMut};
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +27,8 @@ const IDLE: Duration = Duration::from_secs(75);
 const BODY: Duration = Duration::from_secs(5 * 60);
 /// A client that takes nothing of what is sent to it.
 const STUCK: Duration = Duration::from_secs(10 * 60);
+/// One who has proven no session: it is owed a page at most, and what it doesn't take fills the kernel's memory.
+const STUCK_STRANGER: Duration = Duration::from_secs(30);
 /// A client that has said its last gets an answer that is on its way, as long as the answer moves. Most such clients
 /// have left altogether, which looks the same; whoever reads a stream without an end certainly has.
 const HALF_CLOSED: Duration = Duration::from_secs(30);
@@ -34,18 +37,21 @@ const HALF_CLOSED: Duration = Duration::from_secs(30);
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 32 << 20;
 const PIECE: usize = 4 * 1024;
+/// What is read of coming requests while an answer is on its way; a client's end can't be seen behind more.
+const AHEAD: usize = 4 * PIECE;
 
 /// What the rest of the door and a connection tell each other.
 #[derive(Debug)]
 pub(super) struct Busy {
     request: AtomicBool,
     endless: AtomicBool,
+    viewer: AtomicBool,
 }
 
 impl Default for Busy {
     /// Busy until it has been heard.
     fn default() -> Busy {
-        Busy { request: AtomicBool::new(true), endless: AtomicBool::new(false) }
+        Busy { request: AtomicBool::new(true), endless: AtomicBool::new(false), viewer: AtomicBool::new(false) }
     }
 }
 
@@ -53,6 +59,15 @@ impl Busy {
     /// Is a request on its way, or a WebSocket open? If not, this connection can make room for another.
     pub(super) fn is(&self) -> bool {
         self.request.load(Ordering::Relaxed)
+    }
+
+    /// Has a request over this connection proven a session?
+    pub(super) fn is_viewer(&self) -> bool {
+        self.viewer.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn proven(&self) {
+        self.viewer.store(true, Ordering::Relaxed);
     }
 
     /// The current answer is a stream that ends only when somebody leaves.
@@ -77,8 +92,6 @@ pub(super) struct Watched {
     refused: Option<Refusal>,
     /// Nothing has been given yet.
     is_new: bool,
-    /// The next request has come already, so that the client's end can't be seen behind it.
-    ahead: bool,
     /// Since when hyper waits for bytes; in a head, since its first byte.
     reading: Option<Instant>,
     /// Since when the client takes nothing.
@@ -144,7 +157,6 @@ impl Watched {
             passed: 0,
             refused: None,
             is_new: true,
-            ahead: false,
             reading: None,
             writing: None,
             end: End::Open,
@@ -267,17 +279,11 @@ impl Watched {
 
     /// While an answer is on its way and hyper reads nothing: has the client left?
     fn look_for_end(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.ahead || !self.busy.is() || !self.scan.is_between() || !self.held.is_empty() {
+        if !self.busy.is() || !self.scan.is_between() {
             return Ok(());
         }
-        if let End::Open = self.end {
-            let mut byte = [0];
-            match self.client.socket().poll_peek(cx, &mut ReadBuf::new(&mut byte)) {
-                Poll::Pending => return Ok(()),
-                Poll::Ready(Ok(0)) => self.end = End::HalfClosed(clock::instant()),
-                Poll::Ready(Ok(_)) => self.ahead = true,
-                Poll::Ready(Err(error)) => return Err(error),
-            }
+        if matches!(self.end, End::Open) && self.read_ahead(cx)?.is_ready() {
+            self.end = End::HalfClosed(clock::instant());
         }
         let is_endless = self.busy.endless.load(Ordering::Relaxed);
         match self.end {
@@ -288,11 +294,28 @@ impl Watched {
         }
     }
 
+    /// Ready at the client's last. What comes before it is held, for there is no other way to see behind it: a farewell of
+    /// TLS lies in the socket like a request.
+    fn read_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.held.len() < AHEAD {
+            let mut piece = [MaybeUninit::uninit(); PIECE];
+            let mut buf = ReadBuf::uninit(&mut piece);
+            match ready!(Pin::new(&mut self.client).poll_read(cx, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() => self.held.extend_from_slice(buf.filled()),
+                // It ends without a farewell of TLS.
+                Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Poll::Ready(Err(error)),
+                _ => return Poll::Ready(Ok(())),
+            }
+        }
+        Poll::Pending
+    }
+
     /// After an attempt to write.
     fn written(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if written.is_pending() {
             let since = *self.writing.get_or_insert_with(clock::instant);
-            if self.alarm.is_over(cx, since + STUCK) {
+            let patience = if self.busy.is_viewer() { STUCK } else { STUCK_STRANGER };
+            if self.alarm.is_over(cx, since + patience) {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")));
             }
             return written;
@@ -367,7 +390,6 @@ fn last_words(refusal: Refusal) -> Bytes {
 impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        self.ahead = false;
         ready!(self.read(cx, buf))?;
         if buf.filled().len() > before {
             (self.reading, self.is_new) = (None, false);

@@ -63,7 +63,16 @@ pub fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<File> {
 /// The content of a regular file of at most `limit` bytes. Follows no link in the last component and never waits for
 /// a named pipe. The folders above must be out of the other's reach.
 pub fn read_untrusted(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    read_file(path, limit, OFlag::O_NOFOLLOW)
+}
+
+/// As [`read_untrusted`], of somebody who may also place links.
+pub fn read_regular(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    read_file(path, limit, OFlag::empty())
+}
+
+fn read_file(path: &Path, limit: u64, flags: OFlag) -> io::Result<Vec<u8>> {
+    let flags = flags | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file"));

@@ -101,7 +101,8 @@ impl Search {
     fn listens(&mut self, at: IpAddr, uid: Option<u32>) {
         let near = match at {
             at if at == self.theirs.ip() => 0,
-            IpAddr::V4(Ipv4Addr::UNSPECIFIED) => 1,
+            // Whoever came to an IPv6 address is not in its queue.
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED) if self.theirs.is_ipv4() => 1,
             IpAddr::V6(Ipv6Addr::UNSPECIFIED) => 2,
             _ => return,
         };
@@ -175,6 +176,12 @@ mod tests {
             &[listener(ANY6, 6), row(MAPPED, &US.replace("0100", "0000000000000000FFFF00000100"), "01", 5, 9)],
             Some(5),
         );
+        // Of an IPv6 address, one that listens for IPv4 only is no owner, whoever it is and whenever it began.
+        let mut search = Search::new("[::1]:49152".parse().unwrap(), "[::1]:8080".parse().unwrap());
+        search.look(&listener(ANY, 5));
+        assert_eq!(search.owner(), None);
+        search.look(&listener(ANY6, 6));
+        assert_eq!(search.owner(), Some(6));
         // Not accepted yet, or closed again; somebody else's connection; our own end.
         check(&[listener(ANY, 6), row(LOOPBACK, US, "01", 5, 0)], Some(6));
         check(&[listener(ANY, 6), row(LOOPBACK, "0100007F:C001", "01", 5, 9)], Some(6));

@@ -1,6 +1,7 @@
 //! Peers that do wrong: apps that die, stall, babble or answer twice; clients that leave, wait or are too many.
 
 use super::ground::{Client, Space, header, ok, serve};
+use space_lifecycle::SignIn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -309,6 +310,60 @@ async fn an_idle_client_makes_room_for_another() {
     let last = idle.last_mut().unwrap();
     last.send(&space.request("GET /app/ HTTP/1.1")).await;
     assert_eq!(last.answer().await.body, "here", "the newest has not");
+}
+
+#[tokio::test]
+async fn a_client_that_asked_ahead_and_left_is_gone_for_the_app_too() {
+    let space = Space::open();
+    let listener = space.listen();
+    let mut client = space.connect().await;
+    let twice = space.request("GET /app/stream HTTP/1.1") + &space.request("GET /app/never HTTP/1.1");
+    client.send(&twice).await;
+    let mut app = accept(&listener).await;
+    app.head().await;
+    app.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    assert!(client.head().await.unwrap().contains("event-stream"));
+    drop(client);
+    assert_eq!(app.drained().await, "", "nobody reads the stream any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stranger_who_takes_no_answers_is_soon_gone() {
+    let space = Space::with(SignIn::Token);
+    let mut client = space.connect().await;
+    let asked = space.request("GET /app/ HTTP/1.1\r\nAccept: text/html").repeat(100);
+    let begun = Instant::now();
+    // Until neither side takes any more, and then until it is cut off.
+    while client.stream.write_all(asked.as_bytes()).await.is_ok() {}
+    assert!((29..35).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn strangers_keep_no_viewer_out_whatever_they_are_busy_with() {
+    let space = Space::with(SignIn::Token);
+    let _app = serve(space.listen(), |_| ok("here"));
+    let form = format!("POST /_space/sign-in HTTP/1.1\r\n{}\r\nContent-Length: ", space.origin());
+    let token = format!("token={}", space.token(60));
+    let answer = space.ask(&format!("{form}{}\r\n\r\n{token}", token.len())).await;
+    let cookie = answer.header("set-cookie").unwrap().split(';').next().unwrap();
+    let request = space.request(&format!("GET /app/ HTTP/1.1\r\nCookie: {cookie}"));
+    let mut strangers = Vec::new();
+    for _ in 0..150 {
+        let mut stranger = space.connect().await;
+        // A form that never comes.
+        stranger.send(&space.request(&format!("{form}100\r\n\r\ntoken="))).await;
+        strangers.push(stranger);
+    }
+    let another = async {
+        loop {
+            let mut client = space.connect().await;
+            client.send(&request).await;
+            if client.head().await.is_some_and(|head| head.starts_with("HTTP/1.1 200")) {
+                break;
+            }
+        }
+    };
+    timeout(Duration::from_secs(5), another).await.expect("strangers make room for a viewer");
 }
 
 #[tokio::test]

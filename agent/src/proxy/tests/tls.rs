@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
@@ -97,6 +98,29 @@ async fn a_door_with_a_certificate_speaks_https_only() {
 }
 
 #[tokio::test]
+async fn a_client_that_leaves_by_tls_is_gone_for_the_app_too_and_one_that_asks_ahead_is_not() {
+    let (files, certificate) = Files::new();
+    let space = Space::of(SignIn::Open, Some(files.pair()), None);
+    let listener = space.listen();
+    let mut client = Client { stream: connect(&space, &certificate, &[]).await.unwrap(), read: Vec::new() };
+    client.send(&space.request("GET /app/first HTTP/1.1")).await;
+    let mut app = Client { stream: listener.accept().await.unwrap().0, read: Vec::new() };
+    app.head().await.unwrap();
+    client.send(&(space.request("GET /app/second HTTP/1.1") + &space.request("GET /app/stream HTTP/1.1"))).await;
+    for path in ["second", "stream"] {
+        app.send(&ok("here")).await;
+        assert_eq!(client.answer().await.body, "here");
+        assert!(app.head().await.unwrap().contains(path));
+    }
+    app.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    assert!(client.head().await.unwrap().contains("event-stream"));
+    // First the farewell of TLS, then the connection's end.
+    client.stream.shutdown().await.unwrap();
+    drop(client);
+    assert_eq!(app.drained().await, "", "nobody reads the stream any more");
+}
+
+#[tokio::test]
 async fn a_websocket_passes_through_tls_whole() {
     let (files, certificate) = Files::new();
     let space = Space::of(SignIn::Open, Some(files.pair()), None);
@@ -144,6 +168,20 @@ async fn a_new_certificate_is_taken_and_a_broken_one_is_not() {
     space.noted("has a new certificate").await;
     assert!(connect(&space, &second, &[]).await.is_ok());
     assert!(connect(&space, &first, &[]).await.is_err());
+}
+
+#[test]
+fn what_is_no_file_is_no_certificate_and_nobody_waits_for_it() {
+    let (files, _) = Files::new();
+    let pair = files.pair();
+    for make in ["mkfifo", "mkdir", "truncate -s 9G"] {
+        let _ = std::fs::remove_file(&pair.cert);
+        let made = std::process::Command::new("sh").arg("-c").arg(format!("{make} {}", pair.cert.display())).status();
+        assert!(made.unwrap().success());
+        let error = pair.read().unwrap_err().to_string();
+        assert!(error.contains("not a regular file") || error.contains("larger than"), "{make}: {error}");
+        let _ = std::fs::remove_dir(&pair.cert);
+    }
 }
 
 #[test]
