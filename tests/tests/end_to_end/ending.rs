@@ -107,7 +107,7 @@ async fn a_second_sigterm_makes_the_end_a_matter_of_a_second() {
 async fn steps_of_the_stop_run_first_and_see_the_apps_alive() {
     let ask = "import http.client, os, socket; s = socket.socket(socket.AF_UNIX); s.connect(os.environ['APP']); \
                s.sendall(b'GET /echo/from-the-step HTTP/1.1\\r\\nHost: a\\r\\nConnection: close\\r\\n\\r\\n'); \
-               print(s.recv(4096).decode())";
+               print(s.makefile().read())";
     let mut space = Space::new("");
     let socket = space.run.join("apps/echo.sock");
     let steps = format!(
