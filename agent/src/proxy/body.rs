@@ -6,9 +6,10 @@ use super::upstream::Upstream;
 use crate::model::traffic::{Traffic, Way};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use tokio::task::yield_now;
 
 type Framed = Poll<Option<Result<Frame<Bytes>, hyper::Error>>>;
 
@@ -58,6 +59,9 @@ impl Body for ToApp {
     }
 }
 
+/// What one answer may pass on at a time, in bytes: a long download is not to be felt in anybody's typing.
+const TURN: usize = 512 * 1024;
+
 /// An app's answer on its way, with the connection that it comes over: whoever reads the answer drives it.
 #[derive(Debug)]
 pub(super) struct AppBody {
@@ -68,6 +72,8 @@ pub(super) struct AppBody {
     home: Option<Arc<Pool>>,
     traffic: Arc<Traffic>,
     passed: u64,
+    /// Since others had their turn, in bytes.
+    turn: usize,
     ended: bool,
     /// Told only after what came before it has gone out.
     failed: Option<hyper::Error>,
@@ -86,6 +92,7 @@ impl AppBody {
             home,
             traffic,
             passed: 0,
+            turn: 0,
             ended: false,
             failed: None,
         }
@@ -101,6 +108,12 @@ impl Body for AppBody {
         if let Some(error) = this.failed.take() {
             return Poll::Ready(Some(Err(error)));
         }
+        if this.turn >= TURN {
+            this.turn = 0;
+            // Also what has come for others meanwhile is looked at before this goes on.
+            let _ = pin!(yield_now()).poll(cx);
+            return Poll::Pending;
+        }
         let (Some(incoming), Some(upstream)) = (&mut this.incoming, &mut this.upstream) else {
             return Poll::Ready(None);
         };
@@ -113,8 +126,12 @@ impl Body for AppBody {
                 return Poll::Pending;
             }
             Poll::Ready(None) => this.ended = true,
-            Poll::Ready(Some(Ok(ref frame))) => this.passed += frame.data_ref().map_or(0, |data| data.len() as u64),
-            Poll::Pending => {}
+            Poll::Ready(Some(Ok(ref frame))) => {
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                this.passed += length as u64;
+                this.turn += length;
+            }
+            Poll::Pending => this.turn = 0,
         }
         polled
     }
