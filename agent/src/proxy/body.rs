@@ -1,15 +1,15 @@
 //! Bodies on their way: counted, never held.
 
+use super::drive::rest;
 use super::headers;
 use super::pool::Pool;
 use super::upstream::Upstream;
 use crate::model::traffic::{Traffic, Way};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use tokio::task::yield_now;
 
 type Framed = Poll<Option<Result<Frame<Bytes>, hyper::Error>>>;
 
@@ -110,9 +110,7 @@ impl Body for AppBody {
         }
         if this.turn >= TURN {
             this.turn = 0;
-            // Also what has come for others meanwhile is looked at before this goes on.
-            let _ = pin!(yield_now()).poll(cx);
-            return Poll::Pending;
+            return rest(cx);
         }
         let (Some(incoming), Some(upstream)) = (&mut this.incoming, &mut this.upstream) else {
             return Poll::Ready(None);

@@ -5,10 +5,11 @@
 //! again for nothing. Such wakes are caught here, and only what comes from outside reaches the task.
 
 use std::fmt;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
+use tokio::task::yield_now;
 
 /// A future that is polled by whoever uses it.
 pub(super) struct Driven<F> {
@@ -34,7 +35,8 @@ impl<F: Future> Driven<F> {
         Driven { future: Some(Box::pin(future)), waker: Waker::from(relay.clone()), relay }
     }
 
-    /// Polls `use_it`, and the future before it, and once more each if they have something for each other.
+    /// Polls the future and then `use_it`, once each. If that leaves one of them with something for the other, the task
+    /// is woken to go on.
     pub(super) fn poll_with<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -65,6 +67,13 @@ impl<F> Driven<F> {
         self.relay.leave();
         done
     }
+}
+
+/// Others have their turn, and what has come for them meanwhile; then this goes on.
+pub(super) fn rest<T>(cx: &mut Context<'_>) -> Poll<T> {
+    // The runtime keeps the waker, not the future.
+    let _ = pin!(yield_now()).poll(cx);
+    Poll::Pending
 }
 
 impl Relay {

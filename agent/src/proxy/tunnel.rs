@@ -5,6 +5,7 @@
 //! says when a client was silent for long, and when it is over.
 
 use super::client::Client;
+use super::drive::rest;
 use super::flow::{self, Broken, Flow, ROOM};
 use super::frames::{self, Frames, GOING_AWAY, Sign};
 use super::observer::Observer;
@@ -16,12 +17,10 @@ use crate::model::traffic::{NO_CLOSE, Side, Speech, Way};
 use bytes::Bytes;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::task::yield_now;
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -342,11 +341,4 @@ fn put(frames: &Frames, own: &mut Option<Own>, observer: &mut Observer, sign: &S
         }
         Some(Own::Close(code)) => frames::close(code).to_vec(),
     }
-}
-
-/// Others have their turn, and what has come for them meanwhile; then this goes on.
-fn rest<T>(cx: &mut Context<'_>) -> Poll<T> {
-    // The runtime keeps the waker, not the future.
-    let _ = pin!(yield_now()).poll(cx);
-    Poll::Pending
 }
