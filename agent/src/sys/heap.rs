@@ -3,6 +3,9 @@
 
 use nix::libc;
 
+/// Free memory that is kept until the next [`trim`], in bytes: two of the front door's largest reads.
+const KEPT: libc::c_int = 1 << 20;
+
 /// Lets all threads share one heap; they are few and seldom allocate at the same time. Call it before there is a second
 /// thread.
 pub fn share() {
@@ -11,6 +14,11 @@ pub fn share() {
     // Bins of small pieces that are merged, all of them, at each larger allocation: every head of a message is one.
     // SAFETY: as above.
     unsafe { libc::mallopt(libc::M_MXFAST, 0) };
+    // What one read of a body takes is needed again for the next: given back each time, its pages are made anew each time.
+    for threshold in [libc::M_MMAP_THRESHOLD, libc::M_TRIM_THRESHOLD] {
+        // SAFETY: as above.
+        unsafe { libc::mallopt(threshold, KEPT) };
+    }
 }
 
 /// Gives back to the system what is free: after a boot, much was needed once.
