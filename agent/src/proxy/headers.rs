@@ -7,8 +7,9 @@
 use super::ports;
 use crate::model::route::Route;
 use hyper::header::{
-    AUTHORIZATION, CONNECTION, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, SET_COOKIE, TE,
-    TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE,
+    EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, MAX_FORWARDS, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE,
 };
 use std::net::IpAddr;
 
@@ -45,15 +46,15 @@ impl Hop {
 
 /// Makes a request's head fit for the app behind `route`.
 pub(super) fn to_app(headers: &mut HeaderMap, route: &Route, hop: &Hop) {
-    let takes_trailers = drop_hop_by_hop(headers);
+    let takes_trailers = tokens(headers, &TE).any(|coding| coding.eq_ignore_ascii_case("trailers"));
+    drop_connection(headers);
+    // Expect is answered by us: hyper sends 100 Continue once the app's side takes the body.
+    let is_ours = |name: &HeaderName| matches!(*name, AUTHORIZATION | EXPECT);
+    drop_all(headers, |name| ends_here(name) || is_claim(name) || is_ours(name));
     if takes_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("TE"));
     }
-    drop_claims(headers);
-    headers.remove(AUTHORIZATION);
-    // Answered by us: hyper sends 100 Continue once the app's side takes the body.
-    headers.remove(EXPECT);
     drop_agent_cookies(headers);
     let host = headers.get(HOST).cloned();
     headers.insert(FORWARDED_FOR, hop.peer.clone());
@@ -70,19 +71,21 @@ pub(super) fn to_app(headers: &mut HeaderMap, route: &Route, hop: &Hop) {
     }
 }
 
-/// What may follow a body is less than what may be before it; who the viewer is belongs to the latter.
+/// What may follow a body is less than what may be before it; who the viewer is belongs to the latter, and what a body is
+/// (RFC 9110, 6.5.1): an app may take a trailer for a header.
 pub(super) fn trailers_to_app(trailers: &mut HeaderMap) {
-    drop_hop_by_hop(trailers);
-    drop_claims(trailers);
-    for name in [AUTHORIZATION, COOKIE, HOST, EXPECT] {
-        trailers.remove(name);
-    }
+    drop_connection(trailers);
+    let is_viewer = |name: &HeaderName| matches!(*name, AUTHORIZATION | COOKIE | SET_COOKIE | HOST);
+    let is_asking = |name: &HeaderName| matches!(*name, CACHE_CONTROL | EXPECT | MAX_FORWARDS | TRAILER);
+    let is_form = |name: &HeaderName| matches!(*name, CONTENT_ENCODING | CONTENT_LENGTH | CONTENT_RANGE | CONTENT_TYPE);
+    let is_before = |name: &HeaderName| is_viewer(name) || is_asking(name) || is_form(name);
+    drop_all(trailers, |name| ends_here(name) || is_claim(name) || is_before(name));
 }
 
 /// Makes the answer of the app behind `route` fit for the browser.
 pub(super) fn to_browser(headers: &mut HeaderMap, route: &Route) {
-    drop_hop_by_hop(headers);
-    drop_all(headers, |name| ORIGIN_WIDE.contains(name));
+    drop_connection(headers);
+    drop_all(headers, |name| ends_here(name) || ORIGIN_WIDE.contains(name));
     if let Some(port) = route.port {
         ports::relocate(headers, route, port);
     }
@@ -129,23 +132,21 @@ fn is_below(path: &[u8], base_path: &[u8]) -> bool {
     path.starts_with(base_path) || base_path.strip_suffix(b"/").is_some_and(|base| !base.is_empty() && path == base)
 }
 
-/// Headers that end at this hop (RFC 9110, 7.6.1): Connection, those that it names, and the known ones. True if the peer
-/// takes trailers. `Trailer` stays: the next hop's trailers are those that it names.
-fn drop_hop_by_hop(headers: &mut HeaderMap) -> bool {
-    let takes_trailers = tokens(headers, &TE).any(|coding| coding.eq_ignore_ascii_case("trailers"));
-    if let Some(first) = headers.get(CONNECTION) {
-        let is_plain = first.as_bytes().eq_ignore_ascii_case(b"keep-alive") || first.as_bytes() == b"close";
-        let is_one = headers.get_all(CONNECTION).iter().nth(1).is_none();
-        if !(is_plain && is_one) {
-            drop_named(headers);
-        }
-        headers.remove(CONNECTION);
+/// Connection, and the headers that it names.
+fn drop_connection(headers: &mut HeaderMap) {
+    let Some(first) = headers.get(CONNECTION) else { return };
+    let is_plain = first.as_bytes().eq_ignore_ascii_case(b"keep-alive") || first.as_bytes() == b"close";
+    let is_one = headers.get_all(CONNECTION).iter().nth(1).is_none();
+    if !(is_plain && is_one) {
+        drop_named(headers);
     }
-    let ends_here = |name: &HeaderName| {
-        matches!(*name, TE | TRANSFER_ENCODING | UPGRADE) || *name == KEEP_ALIVE || name.as_str().starts_with("proxy-")
-    };
-    drop_all(headers, ends_here);
-    takes_trailers
+    headers.remove(CONNECTION);
+}
+
+/// Does this header end at this hop (RFC 9110, 7.6.1), whatever Connection says? `Trailer` stays: the next hop's trailers
+/// are those that it names.
+fn ends_here(name: &HeaderName) -> bool {
+    matches!(*name, TE | TRANSFER_ENCODING | UPGRADE) || *name == KEEP_ALIVE || name.as_str().starts_with("proxy-")
 }
 
 /// Those that Connection names.
@@ -183,22 +184,20 @@ const CLAIMS: [&str; 8] = [
 /// A server that reads `_` as `-` would take these for the length of the body.
 const LOOK_ALIKES: [&str; 2] = ["content_length", "transfer_encoding"];
 
-/// What a client says about where it comes from, however spelt: many servers read `_` as `-`.
-fn drop_claims(headers: &mut HeaderMap) {
+/// Does this say where a client comes from, however spelt? Many servers read `_` as `-`.
+fn is_claim(name: &HeaderName) -> bool {
     let dashed = |byte: u8| if byte == b'_' { b'-' } else { byte };
     let begins = |name: &[u8], claim: &str| {
         name.len() >= claim.len() && name.iter().zip(claim.as_bytes()).all(|(found, known)| dashed(*found) == *known)
     };
-    drop_all(headers, |name| {
-        if LOOK_ALIKES.contains(&name.as_str()) {
-            return true;
-        }
-        let name = name.as_str().as_bytes();
-        // Few names begin so.
-        matches!(name.first(), Some(b'x' | b'f' | b't'))
-            && (CLAIM_PREFIXES.iter().any(|prefix| begins(name, prefix))
-                || CLAIMS.iter().any(|claim| name.len() == claim.len() && begins(name, claim)))
-    });
+    if LOOK_ALIKES.contains(&name.as_str()) {
+        return true;
+    }
+    let name = name.as_str().as_bytes();
+    // Few names begin so.
+    matches!(name.first(), Some(b'x' | b'f' | b't'))
+        && (CLAIM_PREFIXES.iter().any(|prefix| begins(name, prefix))
+            || CLAIMS.iter().any(|claim| name.len() == claim.len() && begins(name, claim)))
 }
 
 /// Removes every agent's cookie, also of other spaces: cookies of one host don't know ports.
@@ -225,9 +224,14 @@ fn is_agent_cookie(pair: &[u8]) -> bool {
     let pair = pair.trim_ascii();
     let unnamed = pair.iter().position(|byte| *byte != b'=').map_or(&b""[..], |start| pair[start..].trim_ascii());
     let name = unnamed.split(|byte| *byte == b'=' || *byte == b';').next().unwrap_or(b"").trim_ascii();
-    let name = name.to_ascii_lowercase();
-    let name = name.strip_prefix(b"__secure-").or(name.strip_prefix(b"__host-")).unwrap_or(&name);
-    name.strip_prefix(b"space-").is_some_and(|id| id.len() == 8 && id.iter().all(u8::is_ascii_hexdigit))
+    let name = behind(name, b"__secure-").or_else(|| behind(name, b"__host-")).unwrap_or(name);
+    behind(name, b"space-").is_some_and(|id| id.len() == 8 && id.iter().all(u8::is_ascii_hexdigit))
+}
+
+/// The rest of a text that begins so, in upper or lower case.
+fn behind<'a>(text: &'a [u8], begin: &[u8]) -> Option<&'a [u8]> {
+    let (found, rest) = text.split_at_checked(begin.len())?;
+    found.eq_ignore_ascii_case(begin).then_some(rest)
 }
 
 /// The members of a comma-separated header, trimmed; parts that aren't text are skipped.
