@@ -15,7 +15,6 @@ mod admit;
 mod answer;
 mod body;
 mod client;
-mod drive;
 mod events;
 mod fault;
 mod flow;
@@ -34,8 +33,10 @@ mod page;
 mod pool;
 mod ports;
 mod pulse;
+mod reply;
 mod route;
 mod seats;
+mod sending;
 mod serve;
 mod session;
 mod speech;
@@ -44,6 +45,7 @@ mod stream;
 mod tests;
 mod tls;
 mod tunnel;
+mod turn;
 mod upstream;
 mod watched;
 mod websocket;
@@ -67,7 +69,6 @@ use pool::Pool;
 use pulse::Pulse;
 use seats::{Arrival, SPARE_TIME, Seats};
 use serve::{Front, Visit};
-use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::pin::pin;
@@ -211,15 +212,13 @@ async fn requests(visit: Arc<Visit>, stream: TcpStream) -> Option<Agreed> {
     };
     let mut stop = visit.front.stop.clone();
     let io = TokioIo::new(Watched::new(client, visit.busy.clone()));
-    let service = service_fn(|request| {
-        let visit = visit.clone();
-        async move { Ok::<_, Infallible>(serve::answer(&visit, request).await) }
-    });
+    let service = service_fn(|request| serve::answer(&visit, request));
     let mut builder = http1::Builder::new();
     // Time and the size of heads are watched before hyper (see `watched`).
     builder.half_close(true).max_buf_size(MAX_BUFFER);
     let mut served = pin!(builder.serve_connection(io, service).with_upgrades());
     let ended = tokio::select! {
+        biased;
         ended = served.as_mut() => ended,
         () = stop.wanted() => {
             served.as_mut().graceful_shutdown();

@@ -1,21 +1,21 @@
 //! Bodies on their way: counted, never held.
 
-use super::drive::rest;
 use super::headers;
 use super::pool::Pool;
+use super::turn::rest;
 use super::upstream::Upstream;
 use crate::model::traffic::{Traffic, Way};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-type Framed = Poll<Option<Result<Frame<Bytes>, hyper::Error>>>;
-
 /// A request's body as it goes to an app.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) enum ToApp {
+    #[default]
     Nothing,
     Some(Incoming, Arc<Traffic>),
 }
@@ -30,7 +30,7 @@ impl Body for ToApp {
     type Data = Bytes;
     type Error = hyper::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Framed {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let ToApp::Some(incoming, traffic) = self.get_mut() else { return Poll::Ready(None) };
         Pin::new(incoming).poll_frame(cx).map_ok(|frame| match frame.into_trailers() {
             Ok(mut trailers) => {
@@ -66,7 +66,6 @@ const TURN: usize = 512 * 1024;
 #[derive(Debug)]
 pub(super) struct AppBody {
     /// Until it is dropped.
-    incoming: Option<Incoming>,
     upstream: Option<Box<Upstream>>,
     /// Where the connection goes once the answer has been read; `None`: nowhere.
     home: Option<Arc<Pool>>,
@@ -74,36 +73,21 @@ pub(super) struct AppBody {
     passed: u64,
     /// Since others had their turn, in bytes.
     turn: usize,
-    ended: bool,
     /// Told only after what came before it has gone out.
-    failed: Option<hyper::Error>,
+    failed: Option<io::Error>,
 }
 
 impl AppBody {
-    pub(super) fn new(
-        incoming: Incoming,
-        upstream: Box<Upstream>,
-        home: Option<Arc<Pool>>,
-        traffic: Arc<Traffic>,
-    ) -> AppBody {
-        AppBody {
-            incoming: Some(incoming),
-            upstream: Some(upstream),
-            home,
-            traffic,
-            passed: 0,
-            turn: 0,
-            ended: false,
-            failed: None,
-        }
+    pub(super) fn new(upstream: Box<Upstream>, home: Option<Arc<Pool>>, traffic: Arc<Traffic>) -> AppBody {
+        AppBody { upstream: Some(upstream), home, traffic, passed: 0, turn: 0, failed: None }
     }
 }
 
 impl Body for AppBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = io::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Framed {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let this = self.get_mut();
         if let Some(error) = this.failed.take() {
             return Poll::Ready(Some(Err(error)));
@@ -112,10 +96,8 @@ impl Body for AppBody {
             this.turn = 0;
             return rest(cx);
         }
-        let (Some(incoming), Some(upstream)) = (&mut this.incoming, &mut this.upstream) else {
-            return Poll::Ready(None);
-        };
-        let polled = upstream.poll_with(cx, |cx| Pin::new(&mut *incoming).poll_frame(cx));
+        let Some(upstream) = &mut this.upstream else { return Poll::Ready(None) };
+        let polled = upstream.poll_frame(cx);
         match polled {
             Poll::Ready(Some(Err(error))) => {
                 this.home = None;
@@ -123,33 +105,30 @@ impl Body for AppBody {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            Poll::Ready(None) => this.ended = true,
             Poll::Ready(Some(Ok(ref frame))) => {
                 let length = frame.data_ref().map_or(0, Bytes::len);
                 this.passed += length as u64;
                 this.turn += length;
             }
+            Poll::Ready(None) => {}
             Poll::Pending => this.turn = 0,
         }
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+        self.upstream.as_ref().is_none_or(|upstream| upstream.is_read())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or_else(SizeHint::default, Body::size_hint)
+        self.upstream.as_ref().map_or_else(SizeHint::default, |upstream| upstream.size_hint())
     }
 }
 
 impl Drop for AppBody {
     fn drop(&mut self) {
         self.traffic.passed(Way::ToClient, self.passed);
-        let read = self.ended || self.is_end_stream();
-        let (Some(upstream), incoming) = (self.upstream.take(), self.incoming.take()) else { return };
-        upstream.quietly(|| drop(incoming));
-        if let (true, Some(pool)) = (read, self.home.take()) {
+        if let (Some(upstream), Some(pool)) = (self.upstream.take(), self.home.take()) {
             pool.give(upstream);
         }
     }

@@ -1,6 +1,7 @@
 //! What goes wrong between a client and an app, and whose fault it is: one place decides what the client is told, how
 //! loudly it is logged, and whether the request may go out again.
 
+use super::reply::Wrong;
 use crate::model::route::Upstream as Target;
 use crate::sys::errors;
 use hyper::StatusCode;
@@ -19,9 +20,9 @@ pub(super) enum Fault {
         at: Target,
     },
     /// The connection ended before an answer.
-    Ended(hyper::Error),
+    Ended(io::Error),
     /// What came is not HTTP, or without measure.
-    NotHttp(hyper::Error),
+    NotHttp(Wrong),
     /// It switches to a protocol that nobody asked for.
     Switched,
     /// Its answer to a WebSocket's handshake is not valid.
@@ -55,16 +56,10 @@ pub(super) struct Verdict {
 }
 
 impl Fault {
-    /// From the client of hyper.
-    pub(super) fn of(error: hyper::Error) -> Fault {
-        if error.is_user() {
-            let still = cause::<io::Error>(&error).is_some_and(|error| error.kind() == io::ErrorKind::TimedOut);
-            return if still { Fault::BodyStill } else { Fault::Body(error) };
-        }
-        match error.is_parse() || cause::<io::Error>(&error).is_some_and(|e| e.kind() == io::ErrorKind::InvalidData) {
-            true => Fault::NotHttp(error),
-            false => Fault::Ended(error),
-        }
+    /// From reading a client's body.
+    pub(super) fn of_body(error: hyper::Error) -> Fault {
+        let still = cause::<io::Error>(&error).is_some_and(|error| error.kind() == io::ErrorKind::TimedOut);
+        if still { Fault::BodyStill } else { Fault::Body(error) }
     }
 
     /// From connecting.
@@ -104,7 +99,7 @@ impl Fault {
     }
 
     /// May the same request go out once more, over a new connection, after an idle one has failed so? Only if the app
-    /// closed it, and whoever asks knows that asking twice does no harm.
+    /// closed it, and whoever asks knows that none of it was sent, or that asking twice does no harm.
     pub(super) fn allows_retry(&self) -> bool {
         matches!(self, Fault::Ended(_))
     }
@@ -133,7 +128,7 @@ impl fmt::Display for Fault {
                  another port"
             ),
             Fault::Ended(_) => f.write_str("it closed the connection without an answer"),
-            Fault::NotHttp(_) => f.write_str("what it answers is not HTTP"),
+            Fault::NotHttp(wrong) => write!(f, "what it answers is not HTTP ({wrong})"),
             Fault::Switched => f.write_str("it switches to a protocol that nobody asked for"),
             Fault::Handshake(wrong) => write!(f, "its answer to the WebSocket handshake is not valid: {wrong}"),
             Fault::Body(_) => f.write_str("the request's body broke off, or its chunks are not well formed"),
@@ -146,9 +141,9 @@ impl fmt::Display for Fault {
 impl std::error::Error for Fault {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Fault::Connect(error) | Fault::Exhausted(error) => Some(error),
-            Fault::Ended(error) | Fault::NotHttp(error) | Fault::Body(error) => Some(error),
-            Fault::ConnectTimeout | Fault::Stranger { .. } | Fault::Switched => None,
+            Fault::Connect(error) | Fault::Exhausted(error) | Fault::Ended(error) => Some(error),
+            Fault::Body(error) => Some(error),
+            Fault::ConnectTimeout | Fault::Stranger { .. } | Fault::NotHttp(_) | Fault::Switched => None,
             Fault::Handshake(_) | Fault::BodyStill => None,
         }
     }

@@ -5,6 +5,7 @@ use super::answer::{self, Body, BoxError};
 use super::body::{AppBody, ToApp};
 use super::fault::{Fault, Side};
 use super::headers::{self, Hop};
+use super::pool::{self, Asked, Pool};
 use super::ports;
 use super::route::upstream_target;
 use super::serve::Visit;
@@ -20,20 +21,32 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, TRANSFER_ENCODING, UPGRADE,
 };
-use hyper::{Request, Response, StatusCode, Uri, Version};
+use hyper::http::request::Parts;
+use hyper::{Request, Response, StatusCode, Uri};
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 const FETCH_USER: HeaderName = HeaderName::from_static("sec-fetch-user");
 
-/// Sends a plain request and streams the answer.
-pub(super) async fn plain(visit: &Visit, route: &Route, request: Request<Incoming>) -> Response<Body> {
+/// A plain request that has begun.
+pub(super) struct Plain {
+    asked: Asked,
+    is_safe: bool,
+    began: Instant,
+}
+
+/// Begins a plain request; [`answered`] streams the answer.
+pub(super) fn ask(visit: &Visit, route: &Route, request: Request<Incoming>) -> Result<Plain, Box<Response<Body>>> {
     count(route, &request);
-    let request = match outgoing(request, route, &visit.hop) {
-        Ok(request) => request,
-        Err(error) => return answer::bad(&format!("the path is not one that can be passed on: {error}")),
-    };
-    let (is_safe, began) = (request.method().is_safe(), clock::instant());
-    let response = match visit.front.pool.send(route, request).await {
+    let (parts, body) = outgoing(request, route, &visit.hop)
+        .map_err(|error| Box::new(answer::bad(&format!("the path is not one that can be passed on: {error}"))))?;
+    let (is_safe, began) = (parts.method.is_safe(), clock::instant());
+    Ok(Plain { asked: visit.front.pool.ask(route, parts, body), is_safe, began })
+}
+
+pub(super) async fn answered(visit: &Visit, route: &Route, plain: Plain) -> Response<Body> {
+    let Plain { asked, is_safe, began } = plain;
+    let response = match Pool::answer(route, asked).await {
         Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             no_answer(visit, route, &Fault::Switched, is_safe)
         }
@@ -70,38 +83,38 @@ pub(super) async fn websocket(
 async fn handshake(visit: &Visit, route: &Route, session: Session, mut request: Request<Incoming>) -> Response<Body> {
     let speech = request.uri().path().strip_prefix(&*route.base_path).and_then(|rest| route.rules.socket(rest));
     let client = hyper::upgrade::on(&mut request);
-    let mut request = match outgoing(request, route, &visit.hop) {
-        Ok(request) => request,
+    let (mut parts, body) = match outgoing(request, route, &visit.hop) {
+        Ok(outgoing) => outgoing,
         Err(error) => return answer::bad(&format!("the path is not one that can be passed on: {error}")),
     };
-    ask_for_websocket(request.headers_mut());
+    ask_for_websocket(&mut parts.headers);
     if Reader::needs_payload(speech) {
         // Whoever compresses can't be read.
-        request.headers_mut().remove(SEC_WEBSOCKET_EXTENSIONS);
+        parts.headers.remove(SEC_WEBSOCKET_EXTENSIONS);
     }
-    let offer = Offer::of(request.headers());
+    let offer = Offer::of(&parts.headers);
     let asked = async {
-        let mut upstream = upstream::connect_for_upgrade(route).await?;
-        let response = upstream.send(request).await?;
-        Ok((upstream, response))
+        let mut upstream = upstream::connect(route).await?;
+        upstream.ask(parts, body);
+        let head = upstream.answer().await?;
+        Ok((upstream, head))
     };
-    let (upstream, mut response) = match asked.await {
+    let (upstream, mut head) = match asked.await {
         Ok(asked) => asked,
         Err(fault) => return no_answer(visit, route, &fault, true),
     };
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        let traffic = route.traffic.clone();
-        return incoming(response.map(|body| AppBody::new(body, Box::new(upstream), None, traffic)), route);
+    if head.status != StatusCode::SWITCHING_PROTOCOLS {
+        return incoming(pool::response(head, upstream, None, route), route);
     }
-    if let Err(wrong) = offer.check_answer(response.status(), response.headers()) {
+    if let Err(wrong) = offer.check_answer(head.status, &head.headers) {
         return no_answer(visit, route, &Fault::Handshake(wrong), true);
     }
-    let app = hyper::upgrade::on(&mut response);
     let presence = visit.front.pulse.presence(&visit.front.door.borrow(), route, session.expires);
-    visit.agreed(Agreed { client, app, upstream, presence, speech });
-    let mut response = response.map(|_| Body::Whole(Bytes::new()));
-    headers::to_browser(response.headers_mut(), route);
-    ask_for_websocket(response.headers_mut());
+    visit.agreed(Agreed { client, app: upstream.into_stream(), presence, speech });
+    headers::to_browser(&mut head.headers, route);
+    ask_for_websocket(&mut head.headers);
+    let mut response = Response::new(Body::Whole(Bytes::new()));
+    (*response.status_mut(), *response.headers_mut()) = (head.status, head.headers);
     response
 }
 
@@ -111,22 +124,19 @@ fn ask_for_websocket(headers: &mut hyper::HeaderMap) {
 }
 
 /// The request as the app gets it.
-fn outgoing(request: Request<Incoming>, route: &Route, hop: &Hop) -> Result<Request<ToApp>, BoxError> {
+fn outgoing(request: Request<Incoming>, route: &Route, hop: &Hop) -> Result<(Parts, ToApp), BoxError> {
     let (mut parts, body) = request.into_parts();
     if route.strip_base_path {
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
         parts.uri = Uri::builder().path_and_query(upstream_target(route, target)).build()?;
     }
-    parts.version = Version::HTTP_11;
-    parts.extensions.clear();
     headers::to_app(&mut parts.headers, route, hop);
     let body = if body.is_end_stream() { ToApp::Nothing } else { ToApp::Some(body, route.traffic.clone()) };
     measure(&mut parts.headers, &body);
-    Ok(Request::from_parts(parts, body))
+    Ok((parts, body))
 }
 
-/// Says how long a body is, also where the client's word for it was for this hop only: without one, hyper sends a GET
-/// without its body.
+/// Says how long a body is, also where the client's word for it was for this hop only.
 fn measure(headers: &mut hyper::HeaderMap, body: &ToApp) {
     let ToApp::Some(body, _) = body else { return };
     match body.size_hint().exact() {
@@ -138,8 +148,6 @@ fn measure(headers: &mut hyper::HeaderMap, body: &ToApp) {
 /// The answer as the browser gets it.
 fn incoming(response: Response<AppBody>, route: &Route) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
-    parts.version = Version::HTTP_11;
-    parts.extensions.clear();
     if parts.headers.contains_key(TRANSFER_ENCODING) {
         // The chunks say it, as hyper has read them (RFC 9112, 6.3); a length beside them is somebody's lie.
         parts.headers.remove(CONTENT_LENGTH);

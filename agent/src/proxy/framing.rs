@@ -11,7 +11,8 @@
 mod chunks;
 mod head;
 
-use chunks::Chunks;
+pub(super) use chunks::{Chunks, Piece};
+
 use head::Head;
 use hyper::StatusCode;
 
@@ -104,7 +105,7 @@ impl Scan {
                     self.0 = match behind {
                         Behind::Nothing | Behind::Body(0) => At::Head(Head::default()),
                         Behind::Body(length) => At::Body(length),
-                        Behind::Chunks => At::Chunks(Chunks::default()),
+                        Behind::Chunks => At::Chunks(Chunks::strict()),
                     };
                     if self.is_between() || passed == bytes.len() {
                         return Ok(passed);

@@ -6,13 +6,14 @@
 
 use super::body::{AppBody, ToApp};
 use super::fault::Fault;
+use super::reply::Head;
+use super::sending::Sending;
 use super::upstream::{self, Place, Upstream};
 use crate::model::route::{Door, Route, RouteState};
 use crate::sys::clock;
-use hyper::{Method, Request, Response};
-use std::future::poll_fn;
+use hyper::http::request::Parts;
+use hyper::{Method, Response};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -37,23 +38,17 @@ impl Pool {
     }
 
     /// The newest that still stands.
-    fn take(&self, route: &Route, cx: &mut Context<'_>) -> Option<Box<Upstream>> {
+    fn take(&self, route: &Route) -> Option<Box<Upstream>> {
         let mut idle = self.idle();
-        while let Some(newest) = idle.iter().rposition(|kept| kept.upstream.leads_to(route)) {
-            let mut upstream = idle.remove(newest).upstream;
-            // Its wakes are this task's from now on.
-            let _ = upstream.poll_with(cx, |_| Poll::Ready(()));
-            if upstream.is_ready() {
-                return Some(upstream);
-            }
-        }
-        None
+        let newest = idle.iter().rposition(|kept| kept.upstream.leads_to(route))?;
+        Some(idle.remove(newest).upstream)
     }
 
-    pub(super) fn give(&self, upstream: Box<Upstream>) {
+    pub(super) fn give(&self, mut upstream: Box<Upstream>) {
         if !upstream.is_ready() {
             return;
         }
+        upstream.rest();
         let now = clock::instant();
         let mut idle = self.idle();
         // They are in the order in which they came, but for a few.
@@ -73,49 +68,80 @@ impl Pool {
         self.idle().retain(|kept| ready.contains(kept.upstream.place()));
     }
 
-    /// Sends a request over an idle connection or a new one. An idle one may have been closed by the app at this very
-    /// moment: then the request goes out once more, if none of it was sent, or if it is safe to repeat (`spare`).
-    pub(super) async fn send(
-        self: &Arc<Pool>,
-        route: &Route,
-        mut request: Request<ToApp>,
-    ) -> Result<Response<AppBody>, Fault> {
-        let home = may_return(&request).then(|| self.clone());
-        if let Some(mut upstream) = poll_fn(|cx| Poll::Ready(self.take(route, cx))).await {
-            let spare = copy(&request);
-            match upstream.try_send(request).await {
-                Ok(response) => return Ok(response.map(|body| lend(body, upstream, home, route))),
-                Err((fault, unsent)) => match unsent.or(spare.filter(|_| fault.allows_retry())) {
-                    Some(again) => request = again,
-                    None => return Err(fault),
-                },
+    /// Begins a request, over an idle connection if there is one; [`answer`](Pool::answer) waits for what comes of it.
+    pub(super) fn ask(self: &Arc<Pool>, route: &Route, parts: Parts, body: ToApp) -> Asked {
+        let home = may_return(&parts.method, &body).then(|| self.clone());
+        let over = match self.take(route) {
+            None => {
+                let is_head = parts.method == Method::HEAD;
+                Over::New(Box::new(Sending::new(Sending::default(), &parts, body)), is_head)
             }
-        }
-        let mut upstream = Box::new(upstream::connect(route).await?);
-        let response = upstream.send(request).await?;
-        Ok(response.map(|body| lend(body, upstream, home, route)))
+            Some(mut upstream) => {
+                upstream.ask(parts, body);
+                Over::Idle(upstream)
+            }
+        };
+        Asked { over, home }
+    }
+
+    /// An idle connection may have been closed by the app at this very moment: then the request goes out once more, over
+    /// a new one, if none of it was sent, or if it is safe to repeat.
+    pub(super) async fn answer(route: &Route, asked: Asked) -> Result<Response<AppBody>, Fault> {
+        let Asked { over, home } = asked;
+        let (sending, is_head) = match over {
+            Over::New(sending, is_head) => (*sending, is_head),
+            Over::Idle(mut upstream) => match upstream.answer().await {
+                Ok(head) => return Ok(response(head, upstream, home, route)),
+                Err(fault) => upstream.again(&fault).ok_or(fault)?,
+            },
+        };
+        // Rare, and so not within the future of every request.
+        Box::pin(anew(route, sending, is_head, home)).await
     }
 }
 
-fn lend(body: hyper::body::Incoming, upstream: Box<Upstream>, home: Option<Arc<Pool>>, route: &Route) -> AppBody {
-    AppBody::new(body, upstream, home, route.traffic.clone())
+/// A request that has begun.
+#[derive(Debug)]
+pub(super) struct Asked {
+    over: Over,
+    /// Where its connection goes afterwards; `None`: nowhere.
+    home: Option<Arc<Pool>>,
+}
+
+#[derive(Debug)]
+enum Over {
+    /// It has still to be made; and is the request a HEAD?
+    New(Box<Sending>, bool),
+    Idle(Box<Upstream>),
+}
+
+async fn anew(
+    route: &Route,
+    sending: Sending,
+    is_head: bool,
+    home: Option<Arc<Pool>>,
+) -> Result<Response<AppBody>, Fault> {
+    let mut upstream = upstream::connect(route).await?;
+    upstream.take_over(sending, is_head);
+    let head = upstream.answer().await?;
+    Ok(response(head, upstream, home, route))
+}
+
+/// An answer with its body, and the connection that it comes over.
+pub(super) fn response(
+    head: Head,
+    upstream: Box<Upstream>,
+    home: Option<Arc<Pool>>,
+    route: &Route,
+) -> Response<AppBody> {
+    let mut response = Response::new(AppBody::new(upstream, home, route.traffic.clone()));
+    (*response.status_mut(), *response.headers_mut()) = (head.status, head.headers);
+    response
 }
 
 /// May the connection carry another request after this one? Many apps don't read a body where none is usual, and would
 /// take it for the next request, whose answer somebody else would get.
-fn may_return(request: &Request<ToApp>) -> bool {
-    let usual = matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH);
-    usual || request.body().is_nothing()
-}
-
-/// The same request once more, if asking twice is the same as asking once and it has no body.
-fn copy(request: &Request<ToApp>) -> Option<Request<ToApp>> {
-    if !request.method().is_safe() || !request.body().is_nothing() {
-        return None;
-    }
-    let mut copy = Request::new(ToApp::Nothing);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    Some(copy)
+fn may_return(method: &Method, body: &ToApp) -> bool {
+    let usual = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
+    usual || body.is_nothing()
 }

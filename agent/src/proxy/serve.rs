@@ -21,8 +21,10 @@ use hyper::body::Incoming;
 use hyper::header::{ACCEPT, CONNECTION, CONTENT_TYPE, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue, ORIGIN};
 use hyper::{Method, Request, Response, StatusCode};
 use space_lifecycle::SignIn;
+use std::convert::Infallible;
 use std::fmt;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -140,20 +142,42 @@ impl Visit {
     }
 }
 
-/// Answers one request, whose framing is beyond doubt (see `framing`).
-pub(super) async fn answer(visit: &Visit, request: Request<Incoming>) -> Response<Body> {
-    let Some(log) = &visit.front.access else { return checked(visit, request).await };
-    let entry = log.begin(&visit.front.door.borrow(), &request, visit.peer, visit.front.now);
-    entry.answered(checked(visit, request).await)
+/// What becomes of a request once it has been looked at.
+enum Way<'a> {
+    Answered(Box<Response<Body>>),
+    /// It is on its way to an app.
+    Asked(&'a Route, forward::Plain),
+    /// What takes time and is rare has a future of its own, beside that of every request.
+    Rare(Pin<Box<dyn Future<Output = Response<Body>> + Send + 'a>>),
 }
 
-async fn checked(visit: &Visit, request: Request<Incoming>) -> Response<Body> {
+impl From<Response<Body>> for Way<'_> {
+    fn from(response: Response<Body>) -> Self {
+        Way::Answered(Box::new(response))
+    }
+}
+
+impl Way<'_> {
+    async fn response(self, visit: &Visit) -> Response<Body> {
+        match self {
+            Way::Answered(response) => *response,
+            Way::Asked(route, asked) => forward::answered(visit, route, asked).await,
+            Way::Rare(answer) => answer.await,
+        }
+    }
+}
+
+/// Answers one request, whose framing is beyond doubt (see `framing`).
+pub(super) async fn answer(visit: &Visit, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    let front = &visit.front;
+    let door = front.door.borrow().clone();
+    let entry = front.access.as_ref().map(|log| Box::new(log.begin(&door, &request, visit.peer, front.now)));
     let socket = websocket::is_wanted(request.headers());
-    let mut response = match visit.is_spare {
-        // What is rare lies beside the future of every request, which is moved about as a whole.
-        true => Box::pin(spare(visit, request)).await,
-        false => admitted(visit, socket, request).await,
+    let way = match visit.is_spare {
+        true => Way::Rare(Box::pin(spare(visit, &door, request))),
+        false => admitted(visit, &door, socket, request),
     };
+    let mut response = way.response(visit).await;
     if response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream")) {
         visit.busy.answers_without_end();
     }
@@ -161,55 +185,55 @@ async fn checked(visit: &Visit, request: Request<Incoming>) -> Response<Body> {
         // What follows a handshake was meant for a WebSocket, not for us.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    response
+    Ok(match entry {
+        None => response,
+        Some(entry) => entry.answered(response),
+    })
 }
 
 /// Only what a platform asks about is answered when all connections are in use.
-async fn spare(visit: &Visit, request: Request<Incoming>) -> Response<Body> {
-    let door = visit.front.door.borrow().clone();
-    let response = match route::lead(&door, request.uri().path()) {
+async fn spare(visit: &Visit, door: &Arc<Door>, request: Request<Incoming>) -> Response<Body> {
+    let response = match route::lead(door, request.uri().path()) {
         Destination::Own(own @ (Own::Live | Own::Ready | Own::Idle)) => {
-            own::answer(&visit.front, &door, own, None, request).await
+            own::answer(&visit.front, door, own, None, request).await
         }
         _ => answer::later("too many connections to this space are open and busy: close some pages, or come again"),
     };
     answer::with(response, CONNECTION, "close")
 }
 
-async fn admitted(visit: &Visit, socket: bool, request: Request<Incoming>) -> Response<Body> {
+fn admitted<'a>(visit: &'a Visit, door: &'a Arc<Door>, socket: bool, request: Request<Incoming>) -> Way<'a> {
     let front = &visit.front;
     if let Some(refusal) = unusable(&request) {
-        return refusal;
+        return refusal.into();
     }
-    let door = front.door.borrow().clone();
     let acts = socket || !is_read(request.method());
-    let session = match visit.known(&door, request.headers()) {
+    let session = match visit.known(door, request.headers()) {
         Some(session) if !acts => session,
-        _ => match visit.prove(&door, request.headers(), acts) {
+        _ => match visit.prove(door, request.headers(), acts) {
             Ok(session) => session,
-            Err(refused) if refused.is_malformed() => return answer::bad(&refused.to_string()),
-            Err(refused) => return answer::text(StatusCode::FORBIDDEN, &refused.to_string()),
+            Err(refused) if refused.is_malformed() => return answer::bad(&refused.to_string()).into(),
+            Err(refused) => return answer::text(StatusCode::FORBIDDEN, &refused.to_string()).into(),
         },
     };
-    let path = request.uri().path();
-    match (route::lead(&door, path), session) {
-        (Destination::Own(own), _) if own.is_public() => {
-            Box::pin(own::answer(front, &door, own, session, request)).await
+    let response = match (route::lead(door, request.uri().path()), session) {
+        (Destination::Own(own), session) if own.is_public() || session.is_some() => {
+            return Way::Rare(Box::pin(own::answer(front, door, own, session, request)));
         }
-        (_, None) => own::sign_in_first(&door, wants_page(&request)),
-        (Destination::Own(own), Some(_)) => Box::pin(own::answer(front, &door, own, session, request)).await,
-        (Destination::Moved(to), _) => moved(to, request.uri().query()),
-        (Destination::Unknown, _) => answer::text(StatusCode::NOT_FOUND, "nothing of this space is at this path"),
-        (Destination::NoPort, _) => answer::text(StatusCode::BAD_REQUEST, ports::NO_PORT),
+        (_, None) | (Destination::Own(_), _) => own::sign_in_first(door, wants_page(&request)),
+        (Destination::App(route), Some(session)) => return app(visit, door, route, session, socket, request),
         (Destination::Port(to), _) if to.port == front.own_port => {
             answer::text(StatusCode::BAD_REQUEST, &ports::own(to.port))
         }
         (Destination::Port(to), Some(session)) => {
-            let route = to.route(&door);
-            app(visit, &door, &route, session, socket, request).await
+            let answer = async move { port(visit, door, &to.route(door), session, socket, request).await };
+            return Way::Rare(Box::pin(answer));
         }
-        (Destination::App(route), Some(session)) => app(visit, &door, route, session, socket, request).await,
-    }
+        (Destination::NoPort, _) => answer::text(StatusCode::BAD_REQUEST, ports::NO_PORT),
+        (Destination::Moved(to), _) => moved(to, request.uri().query()),
+        (Destination::Unknown, _) => answer::text(StatusCode::NOT_FOUND, "nothing of this space is at this path"),
+    };
+    response.into()
 }
 
 /// Forms of requests that HTTP knows and a front door has no use for.
@@ -225,7 +249,29 @@ fn unusable(request: &Request<Incoming>) -> Option<Response<Body>> {
     None
 }
 
-async fn app(
+fn app<'a>(
+    visit: &'a Visit,
+    door: &'a Door,
+    route: &'a Route,
+    session: Session,
+    socket: bool,
+    request: Request<Incoming>,
+) -> Way<'a> {
+    if socket && let Err(wrong) = websocket::check_request(request.method(), request.version(), request.headers()) {
+        return answer::bad(wrong).into();
+    }
+    match route.state {
+        RouteState::Ready if socket => Way::Rare(Box::pin(forward::websocket(visit, route, session, request))),
+        RouteState::Ready => match forward::ask(visit, route, request) {
+            Ok(asked) => Way::Asked(route, asked),
+            Err(refusal) => Way::Answered(refusal),
+        },
+        _ => Way::Rare(Box::pin(not_there(visit, door, route, socket, request))),
+    }
+}
+
+/// Whatever the user runs on a port: the route lives as long as the request.
+async fn port(
     visit: &Visit,
     door: &Door,
     route: &Route,
@@ -233,22 +279,24 @@ async fn app(
     socket: bool,
     request: Request<Incoming>,
 ) -> Response<Body> {
-    if socket && let Err(wrong) = websocket::check_request(request.method(), request.version(), request.headers()) {
-        return answer::bad(wrong);
+    app(visit, door, route, session, socket, request).response(visit).await
+}
+
+/// What the app's viewers see instead of it.
+async fn not_there(
+    visit: &Visit,
+    door: &Door,
+    route: &Route,
+    socket: bool,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    if route.state == RouteState::Asleep {
+        wake(&visit.front, route).await;
     }
-    match route.state {
-        RouteState::Ready if socket => Box::pin(forward::websocket(visit, route, session, request)).await,
-        RouteState::Ready => forward::plain(visit, route, request).await,
-        state => {
-            if state == RouteState::Asleep {
-                wake(&visit.front, route).await;
-            }
-            let status = visit.front.status.borrow().clone();
-            match wants_page(&request) && !socket {
-                true => page::start(door, &status, Some(route).filter(|route| route.port.is_none())),
-                false => answer::later(&status.sentence),
-            }
-        }
+    let status = visit.front.status.borrow().clone();
+    match wants_page(&request) && !socket {
+        true => page::start(door, &status, Some(route).filter(|route| route.port.is_none())),
+        false => answer::later(&status.sentence),
     }
 }
 

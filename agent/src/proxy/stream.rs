@@ -2,20 +2,14 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-/// How much may come before an answer's head is whole: with heads of 64 KiB at most, this is a flood of interim ones.
-const BEFORE_ANSWER: usize = 1 << 20;
-
-/// Either kind, with a measure on what comes before an answer.
+/// Either kind.
 #[derive(Debug)]
 pub(super) struct Stream {
     socket: Socket,
-    measure: Measure,
     /// The app takes no more. It may have answered before, and closed with the rest of the request unread.
     deaf: bool,
 }
@@ -26,80 +20,16 @@ pub(super) enum Socket {
     Tcp(TcpStream),
 }
 
-/// Shared with whoever waits for the answer.
-#[derive(Debug, Clone)]
-pub(super) struct Measure(Arc<AtomicUsize>);
-
-impl Measure {
-    fn new() -> Measure {
-        Measure(Arc::new(AtomicUsize::new(usize::MAX)))
-    }
-
-    /// A request goes out.
-    pub(super) fn begin(&self) {
-        self.0.store(BEFORE_ANSWER, Ordering::Relaxed);
-    }
-
-    /// Its answer is here: what follows is a body, of any length.
-    pub(super) fn end(&self) {
-        self.0.store(usize::MAX, Ordering::Relaxed);
-    }
-
-    fn take(&self, bytes: usize) {
-        let left = self.0.load(Ordering::Relaxed);
-        if left != usize::MAX {
-            self.0.store(left.saturating_sub(bytes), Ordering::Relaxed);
-        }
-    }
-
-    fn is_used_up(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == 0
-    }
-}
-
-/// The most that is copied together to be written as one.
-const FEW: usize = 2048;
-
-/// A head with a short body behind it, as one piece: the kernel takes one at less cost than several.
-pub(super) fn gathered(bufs: &[io::IoSlice<'_>]) -> Option<([u8; FEW], usize)> {
-    if bufs.iter().map(|buf| buf.len()).sum::<usize>() > FEW {
-        return None;
-    }
-    let (mut few, mut length) = ([0; FEW], 0);
-    for buf in bufs {
-        few[length..length + buf.len()].copy_from_slice(buf);
-        length += buf.len();
-    }
-    Some((few, length))
-}
-
 impl Stream {
     pub(super) fn new(socket: Socket) -> Stream {
-        Stream { socket, measure: Measure::new(), deaf: false }
+        Stream { socket, deaf: false }
     }
 
-    pub(super) fn measure(&self) -> Measure {
-        self.measure.clone()
+    /// What was written may have gone nowhere.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.deaf
     }
-}
 
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Stream { socket, measure, .. } = self.get_mut();
-        if measure.is_used_up() {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "no end of heads")));
-        }
-        let before = buf.filled().len();
-        ready!(match socket {
-            Socket::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-            Socket::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-        })?;
-        measure.take(buf.filled().len() - before);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl Stream {
     /// What an app that takes no more would have been told is dropped: with an error here nobody would read the answer
     /// that may have come before. Without one, reading ends in the same error.
     fn told(&mut self, written: io::Result<usize>, length: usize) -> io::Result<usize> {
@@ -110,6 +40,15 @@ impl Stream {
                 Ok(length)
             }
             written => written,
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().socket {
+            Socket::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            Socket::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }

@@ -5,17 +5,16 @@
 //! says when a client was silent for long, and when it is over.
 
 use super::client::Client;
-use super::drive::rest;
 use super::flow::{self, Broken, Flow, ROOM};
 use super::frames::{self, Frames, GOING_AWAY, Sign};
 use super::observer::Observer;
 use super::pulse::{Presence, Word};
 use super::stream::Stream;
-use super::upstream::Upstream;
+use super::turn::rest;
 use super::watched::Watched;
 use crate::model::traffic::{NO_CLOSE, Side, Speech, Way};
 use bytes::Bytes;
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use std::future::poll_fn;
 use std::io;
@@ -26,7 +25,7 @@ use tracing::debug;
 
 /// What one tunnel may copy in one direction before others have their turn.
 const TURN: usize = 4 * flow::SCRATCH;
-/// How long the two connections have to come out of hyper's hands.
+/// How long the client's connection has to come out of hyper's hands.
 const HAND_OVER: Duration = Duration::from_secs(5);
 /// What a client gets to take in the last frame.
 const LAST_FRAME: Duration = Duration::from_millis(300);
@@ -37,9 +36,8 @@ const PATIENCE: u8 = 3;
 #[derive(Debug)]
 pub(super) struct Agreed {
     pub(super) client: OnUpgrade,
-    pub(super) app: OnUpgrade,
-    /// Drives the app's connection until it is handed over.
-    pub(super) upstream: Upstream,
+    /// And what it has said already.
+    pub(super) app: (Stream, Bytes),
     pub(super) presence: Presence,
     /// How the client's messages are told apart.
     pub(super) speech: Option<Speech>,
@@ -93,16 +91,13 @@ impl Agreed {
         }
     }
 
-    /// Waits until hyper lets go of both connections. `None`: one of them ended instead.
+    /// Waits until hyper lets go of the client. `None`: it has ended instead.
     async fn open(self) -> Option<Tunnel> {
-        let Agreed { client, app, upstream, mut presence, speech } = self;
-        let both = async { tokio::try_join!(client, app) };
-        let (client, app) = timeout(HAND_OVER, both).await.ok()?.ok()?;
-        drop(upstream);
+        let Agreed { client, app: (app, from_app), mut presence, speech } = self;
+        let client = timeout(HAND_OVER, client).await.ok()?.ok()?;
         // hyper has read nothing beyond the handshake: what there is was held back from it.
-        let (client, _) = free::<TokioIo<Watched>>(client)?;
+        let client = client.downcast::<TokioIo<Watched>>().ok()?.io;
         let (client, from_client) = client.into_inner().into_inner();
-        let (app, from_app) = free::<TokioIo<Stream>>(app)?;
         presence.opened();
         let mut observer = Observer::new(speech);
         let mut early = [&[0; ROOM], &*from_client].concat();
@@ -112,7 +107,7 @@ impl Agreed {
         frames.passed(&from_app);
         Some(Tunnel {
             client,
-            app: app.into_inner(),
+            app,
             to_app: ToApp { flow: Flow::new(from_client), observer },
             to_client: ToClient { flow: Flow::new(from_app), frames, own: None },
             presence,
@@ -120,13 +115,6 @@ impl Agreed {
             took: false,
         })
     }
-}
-
-/// The connection itself, and what hyper had read beyond the handshake.
-fn free<T: hyper::rt::Read + hyper::rt::Write + Unpin + 'static>(upgraded: Upgraded) -> Option<(T, Bytes)> {
-    let parts = upgraded.downcast::<T>().ok()?;
-    // A copy, so that hyper's whole buffer isn't kept for a few bytes.
-    Some((parts.io, Bytes::copy_from_slice(&parts.read_buf)))
 }
 
 impl Tunnel {

@@ -1,48 +1,61 @@
-//! Connections to apps: made, checked, driven.
+//! Connections to apps: made, checked, and one request at a time over each.
 //!
-//! A connection for plain requests has no task of its own: whoever waits for an answer over it drives it, in the
-//! client's own task. That of a WebSocket has one, until it is a tunnel.
+//! A connection has no task of its own: whoever waits for an answer over it, or reads the answer's body, sends and reads
+//! in the client's own task. Both ways go on at once: an app may answer before it has the whole request.
 
 use super::body::ToApp;
-use super::drive::Driven;
 use super::fault::Fault;
-use super::stream::{Measure, Socket, Stream};
+use super::reply::{Extent, Head, Heads};
+use super::sending::Sending;
+use super::stream::{Socket, Stream};
 use crate::model::route::{Route, Upstream as Target};
-use crate::sys::peer;
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, Connection, SendRequest};
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
-use std::future::{Future, poll_fn};
+use crate::sys::{clock, peer};
+use bytes::{Bytes, BytesMut};
+use hyper::Method;
+use hyper::body::{Frame, SizeHint};
+use hyper::header::HeaderMap;
+use hyper::http::request::Parts;
+use std::future::poll_fn;
 use std::io;
+use std::mem::{replace, take};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::pin::pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpStream, UnixStream};
-use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 const CONNECT: Duration = Duration::from_secs(5);
-/// The longest read, and the most that waits to be written.
-const MAX_BUFFER: usize = 256 * 1024;
-/// The longest head of an answer.
-const MAX_HEAD: usize = 64 * 1024;
-const MAX_HEADERS: usize = 100;
+/// What is read at first, and kept by an idle connection, in bytes; and the most that is read at a time: the fewer reads,
+/// the fewer times both sides are woken.
+const FIRST_READ: usize = 8 * 1024;
+const LARGEST_READ: usize = 512 * 1024;
+/// Who takes longer for what was read last gets less at a time: what waits for slow clients is memory.
+const PROMPT: Duration = Duration::from_millis(10);
 
-/// One connection to an app. Dropping it closes it, unless it has become a tunnel.
+/// One connection to an app. Dropping it closes it.
 #[derive(Debug)]
 pub(super) struct Upstream {
-    sender: SendRequest<ToApp>,
-    drive: Drive,
-    measure: Measure,
+    stream: Stream,
     place: Place,
-}
-
-#[derive(Debug)]
-enum Drive {
-    Here(Driven<Connection<TokioIo<Stream>, ToApp>>),
-    Task(JoinHandle<()>),
+    sending: Sending,
+    is_head: bool,
+    /// Read and not yet used.
+    inbox: BytesMut,
+    /// It may be what is left of a large piece of memory.
+    is_large: bool,
+    /// How much is read next, in bytes: more after a read that had no room for all, less after one that had much too much,
+    /// and for whoever takes it slowly.
+    reads: usize,
+    /// Since when a piece of the body is on its way to the client.
+    passed: Option<Instant>,
+    heads: Heads,
+    /// An empty map: the last request's, for the next answer.
+    headers: HeaderMap,
+    extent: Extent,
+    /// The app keeps the connection for another request.
+    goes_on: bool,
 }
 
 /// Where a connection leads. A connection is only ever used for the place that it was made to.
@@ -58,37 +71,10 @@ impl Place {
     }
 }
 
-impl Drop for Upstream {
-    fn drop(&mut self) {
-        if let Drive::Task(driver) = &self.drive {
-            driver.abort();
-        }
-    }
-}
-
 /// Connects, and makes sure that it is the app's user who answers.
-pub(super) async fn connect(route: &Route) -> Result<Upstream, Fault> {
-    let (sender, connection, measure) = begin(route).await?;
-    Ok(Upstream { sender, drive: Drive::Here(Driven::new(connection)), measure, place: Place::of(route) })
-}
-
-/// As [`connect`], for a connection that may become a WebSocket.
-pub(super) async fn connect_for_upgrade(route: &Route) -> Result<Upstream, Fault> {
-    let (sender, connection, measure) = begin(route).await?;
-    // Owned by `Upstream`, which ends it; its error reaches whoever waits for the answer.
-    let driver = tokio::spawn(async move {
-        let _ = connection.with_upgrades().await;
-    });
-    Ok(Upstream { sender, drive: Drive::Task(driver), measure, place: Place::of(route) })
-}
-
-async fn begin(route: &Route) -> Result<(SendRequest<ToApp>, Connection<TokioIo<Stream>, ToApp>, Measure), Fault> {
+pub(super) async fn connect(route: &Route) -> Result<Box<Upstream>, Fault> {
     let stream = timeout(CONNECT, dial(route)).await.map_err(|_| Fault::ConnectTimeout)??;
-    let measure = stream.measure();
-    let mut builder = http1::Builder::new();
-    builder.max_buf_size(MAX_BUFFER).max_header_size(MAX_HEAD).max_headers(MAX_HEADERS);
-    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(Fault::Ended)?;
-    Ok((sender, connection, measure))
+    Ok(Box::new(Upstream::over(stream, Place::of(route))))
 }
 
 async fn dial(route: &Route) -> Result<Stream, Fault> {
@@ -122,6 +108,23 @@ async fn loopback(port: u16) -> io::Result<TcpStream> {
 }
 
 impl Upstream {
+    fn over(stream: Stream, place: Place) -> Upstream {
+        Upstream {
+            stream,
+            place,
+            sending: Sending::default(),
+            is_head: false,
+            inbox: BytesMut::new(),
+            is_large: false,
+            reads: FIRST_READ,
+            passed: None,
+            heads: Heads::default(),
+            headers: HeaderMap::new(),
+            extent: Extent::Length(0),
+            goes_on: true,
+        }
+    }
+
     pub(super) fn place(&self) -> &Place {
         &self.place
     }
@@ -136,57 +139,184 @@ impl Upstream {
 
     /// Whole, and done with its last request.
     pub(super) fn is_ready(&self) -> bool {
-        self.sender.is_ready()
+        self.goes_on && self.extent.is_over() && self.sending.is_done() && self.inbox.is_empty()
     }
 
-    /// Lets the connection do what it can, and then `use_it`; the connection's errors reach whoever waits for the
-    /// answer or its body.
-    pub(super) fn poll_with<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        use_it: impl FnMut(&mut Context<'_>) -> Poll<T>,
-    ) -> Poll<T> {
-        self.drive.poll_with(cx, use_it)
+    /// Keeps no more than an idle connection needs.
+    pub(super) fn rest(&mut self) {
+        self.sending.rest();
+        if replace(&mut self.is_large, false) {
+            self.inbox = BytesMut::new();
+        }
     }
 
-    /// See [`Driven::quietly`].
-    pub(super) fn quietly<T>(&self, act: impl FnOnce() -> T) -> T {
-        self.drive.quietly(act)
+    /// Begins a request over a connection that is done with its last one; [`answer`](Upstream::answer) sends it.
+    pub(super) fn ask(&mut self, mut parts: Parts, body: ToApp) {
+        self.is_head = parts.method == Method::HEAD;
+        self.sending = Sending::new(take(&mut self.sending), &parts, body);
+        self.headers = take(&mut parts.headers);
+        self.headers.clear();
+        self.restart();
     }
 
-    pub(super) async fn send(&mut self, request: Request<ToApp>) -> Result<Response<Incoming>, Fault> {
-        self.try_send(request).await.map_err(|(fault, _)| fault)
+    /// As [`ask`](Upstream::ask), for a request that has been begun elsewhere.
+    pub(super) fn take_over(&mut self, sending: Sending, is_head: bool) {
+        (self.sending, self.is_head) = (sending, is_head);
+        self.restart();
     }
 
-    /// An error has the request with it if none of it was sent.
-    pub(super) async fn try_send(
-        &mut self,
-        request: Request<ToApp>,
-    ) -> Result<Response<Incoming>, (Fault, Option<Request<ToApp>>)> {
-        let Upstream { sender, drive, measure, .. } = self;
-        measure.begin();
-        let mut answer = pin!(drive.quietly(|| sender.try_send_request(request)));
-        let answer = poll_fn(|cx| drive.poll_with(cx, |cx| answer.as_mut().poll(cx))).await;
-        measure.end();
-        answer.map_err(|mut error| {
-            let unsent = error.take_message();
-            (Fault::of(error.into_error()), unsent)
-        })
+    fn restart(&mut self) {
+        (self.heads, self.reads, self.passed) = (Heads::default(), FIRST_READ, None);
+        self.extent = Extent::UntilEnd;
+    }
+
+    /// The request as it was begun, where that may go out once more after a fault; and whether it is a HEAD.
+    pub(super) fn again(&mut self, fault: &Fault) -> Option<(Sending, bool)> {
+        Some((take(&mut self.sending).again(fault)?, self.is_head))
+    }
+
+    /// Sends the request and waits for the answer's head.
+    pub(super) async fn answer(&mut self) -> Result<Head, Fault> {
+        let mut is_first = true;
+        let head = poll_fn(|cx| {
+            if replace(&mut is_first, false) {
+                // Requests that have come together go out together: an app that sleeps is woken once for all of them.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            self.poll_answer(cx)
+        });
+        let mut head = head.await?;
+        self.extent = replace(&mut head.extent, Extent::Length(0));
+        // An app that has not waited for the whole request may read the rest of it as it likes.
+        self.goes_on = head.goes_on && self.sending.is_done() && !self.stream.is_deaf();
+        if let Extent::Length(length) = self.extent {
+            self.reads = usize::try_from(length).unwrap_or(usize::MAX).clamp(FIRST_READ, LARGEST_READ);
+        }
+        Ok(head)
+    }
+
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Fault>> {
+        if self.sending.is_whole() && self.poll_read(cx).is_ready() {
+            // Whoever speaks before it was asked has nothing to say to this request; most have just gone.
+            return Poll::Ready(Err(Fault::Ended(io::ErrorKind::UnexpectedEof.into())));
+        }
+        if let Poll::Ready(Err(fault)) = self.sending.poll(cx, &mut self.stream) {
+            return Poll::Ready(Err(fault));
+        }
+        loop {
+            if !self.inbox.is_empty() {
+                let head = self.heads.read(&mut self.inbox, self.is_head, &mut self.headers);
+                if let Some(head) = head.map_err(Fault::NotHttp)? {
+                    return Poll::Ready(Ok(head));
+                }
+            }
+            if ready!(self.poll_read(cx)).map_err(Fault::Ended)? == 0 {
+                return Poll::Ready(Err(Fault::Ended(io::ErrorKind::UnexpectedEof.into())));
+            }
+        }
+    }
+
+    /// The next part of the answer's body, and what is left to send meanwhile.
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if !self.sending.is_done()
+            && let Poll::Ready(Err(fault)) = self.sending.poll(cx, &mut self.stream)
+        {
+            return Poll::Ready(Some(Err(io::Error::other(fault))));
+        }
+        if self.passed.take().is_some_and(|since| since.elapsed() > PROMPT) {
+            self.reads = (self.reads / 2).max(FIRST_READ);
+        }
+        loop {
+            match self.extent.read(&mut self.inbox) {
+                Ok(Some(frame)) => {
+                    self.passed = (!self.extent.is_over()).then(clock::instant);
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                Err(wrong) => return Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::InvalidData, wrong)))),
+                Ok(None) if self.extent.is_over() => return Poll::Ready(None),
+                Ok(None) => {}
+            }
+            if ready!(self.poll_read(cx))? == 0 {
+                return Poll::Ready(match self.extent.ends() {
+                    true => None,
+                    false => Some(Err(io::ErrorKind::UnexpectedEof.into())),
+                });
+            }
+        }
+    }
+
+    /// Nothing of the answer's body is missing.
+    pub(super) fn is_read(&self) -> bool {
+        self.extent.is_over()
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        match self.extent {
+            Extent::Length(length) => SizeHint::with_exact(length),
+            Extent::Chunks(..) | Extent::UntilEnd => SizeHint::default(),
+        }
+    }
+
+    /// What comes of a connection that speaks another protocol from here on, and what was read of that.
+    pub(super) fn into_stream(self) -> (Stream, Bytes) {
+        // A copy, so that a whole buffer isn't kept for a few bytes.
+        (self.stream, Bytes::copy_from_slice(&self.inbox))
+    }
+
+    /// Reads once; 0: the app has ended the connection.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.is_large |= self.reads > FIRST_READ;
+        self.inbox.reserve(self.reads);
+        let room = self.inbox.capacity() - self.inbox.len();
+        let read = ready!(pin!(self.stream.read_buf(&mut self.inbox)).poll(cx))?;
+        if read == room {
+            self.reads = (2 * self.reads).min(LARGEST_READ);
+        } else if read < self.reads / 4 {
+            self.reads = (self.reads / 2).max(FIRST_READ);
+        }
+        Poll::Ready(Ok(read))
     }
 }
 
-impl Drive {
-    fn poll_with<T>(&mut self, cx: &mut Context<'_>, mut use_it: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
-        match self {
-            Drive::Here(connection) => connection.poll_with(cx, use_it),
-            Drive::Task(_) => use_it(cx),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::tests::route;
+    use hyper::Request;
+    use tokio::io::AsyncWriteExt;
+
+    fn asked() -> (Upstream, UnixStream) {
+        let (door, app) = UnixStream::pair().unwrap();
+        let mut upstream = Upstream::over(Stream::new(Socket::Unix(door)), Place::of(&route("app", "/app/")));
+        upstream.ask(Request::get("/app/").body(()).unwrap().into_parts().0, ToApp::Nothing);
+        (upstream, app)
+    }
+
+    #[tokio::test]
+    async fn an_idle_connection_keeps_no_large_buffer() {
+        for length in [100, FIRST_READ, 300_000, 3 * LARGEST_READ] {
+            let (mut upstream, mut app) = asked();
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{}", "x".repeat(length));
+            let held = tokio::spawn(async move {
+                app.read_u8().await.unwrap();
+                app.write_all(answer.as_bytes()).await.unwrap();
+                app
+            });
+            upstream.answer().await.unwrap();
+            while poll_fn(|cx| upstream.poll_frame(cx)).await.is_some() {}
+            let _app = held.await.unwrap();
+            assert!(upstream.is_ready());
+            upstream.rest();
+            assert!(!upstream.inbox.try_reclaim(2 * FIRST_READ), "after {length} bytes");
+            assert!(upstream.is_ready(), "after {length} bytes");
         }
     }
 
-    fn quietly<T>(&self, act: impl FnOnce() -> T) -> T {
-        match self {
-            Drive::Here(connection) => connection.quietly(act),
-            Drive::Task(_) => act(),
-        }
+    /// What can no longer be read to its end would look whole the second time.
+    #[tokio::test]
+    async fn a_request_that_its_client_spoils_goes_out_once_at_most() {
+        assert!(asked().0.again(&Fault::BodyStill).is_none());
+        assert!(asked().0.again(&Fault::Ended(io::ErrorKind::UnexpectedEof.into())).is_some());
     }
 }

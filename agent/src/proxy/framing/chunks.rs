@@ -1,4 +1,5 @@
-//! A chunked body: sizes, extensions and trailers byte by byte, data by the chunk.
+//! A chunked body: sizes, extensions and trailers byte by byte, data by the chunk. A client's is read strictly; an app's
+//! may have blanks behind its sizes, as old servers write them.
 
 use super::{EXTENSIONS, HEAD_BYTES, HEADERS, Refusal, is_text, is_token};
 
@@ -9,19 +10,36 @@ const DIGITS: u8 = 15;
 
 /// How far a body has been read.
 #[derive(Debug)]
-pub(super) struct Chunks {
+pub(in crate::proxy) struct Chunks {
     at: At,
     /// Bytes of extensions so far.
     extensions: usize,
     /// Bytes and lines of trailers so far.
     trailers: usize,
     lines: usize,
+    /// Blanks may follow a size.
+    padded: bool,
+}
+
+/// What the next bytes of a body are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::proxy) enum Piece {
+    /// Sizes, extensions and line ends.
+    Frame(usize),
+    Data(usize),
+    /// Lines behind the last chunk.
+    Trailer(usize),
+    /// As [`Trailer`](Piece::Trailer), up to the end of the body.
+    End(usize),
 }
 
 #[derive(Debug, Clone, Copy)]
 enum At {
     Size {
         digits: u8,
+        size: u64,
+    },
+    Padding {
         size: u64,
     },
     Extension {
@@ -41,35 +59,51 @@ enum At {
     End,
 }
 
-impl Default for Chunks {
-    fn default() -> Chunks {
-        Chunks { at: At::Size { digits: 0, size: 0 }, extensions: 0, trailers: 0, lines: 0 }
-    }
-}
-
 impl Chunks {
+    /// Of a request.
+    pub(super) fn strict() -> Chunks {
+        Chunks { at: At::Size { digits: 0, size: 0 }, extensions: 0, trailers: 0, lines: 0, padded: false }
+    }
+
+    /// Of an app's answer.
+    pub(in crate::proxy) fn padded() -> Chunks {
+        Chunks { padded: true, ..Chunks::strict() }
+    }
+
     /// How many of `bytes` belong to the body, and whether it ends with them.
     pub(super) fn read(&mut self, bytes: &[u8]) -> Result<(usize, bool), Refusal> {
         let mut read = 0;
-        while let Some(byte) = bytes.get(read) {
-            if let At::Data(left) = &mut self.at {
-                let there = (bytes.len() - read) as u64;
-                if there < *left {
-                    *left -= there;
-                    return Ok((bytes.len(), false));
-                }
-                // Not more than `bytes` has.
-                read += *left as usize;
-                self.at = At::DataCr;
-                continue;
-            }
-            read += 1;
-            match self.step(*byte)? {
-                Some(at) => self.at = at,
-                None => return Ok((read, true)),
+        while read < bytes.len() {
+            match self.next(&bytes[read..])? {
+                Piece::Frame(length) | Piece::Data(length) | Piece::Trailer(length) => read += length,
+                Piece::End(length) => return Ok((read + length, true)),
             }
         }
         Ok((read, false))
+    }
+
+    /// What `bytes`, of which there is one at least, begins with.
+    pub(in crate::proxy) fn next(&mut self, bytes: &[u8]) -> Result<Piece, Refusal> {
+        if let At::Data(left) = &mut self.at {
+            // Not more than `bytes` has.
+            let there = (*left).min(bytes.len() as u64) as usize;
+            *left -= there as u64;
+            if *left == 0 {
+                self.at = At::DataCr;
+            }
+            return Ok(Piece::Data(there));
+        }
+        let in_trailer = matches!(self.at, At::Line | At::Name | At::Value | At::LineEnd | At::End);
+        for (before, byte) in bytes.iter().enumerate() {
+            match self.step(*byte)? {
+                Some(at) => self.at = at,
+                None => return Ok(Piece::End(before + 1)),
+            }
+            if matches!(self.at, At::Data(_)) || !in_trailer && matches!(self.at, At::Line) {
+                return Ok(Piece::Frame(before + 1));
+            }
+        }
+        Ok(if in_trailer { Piece::Trailer(bytes.len()) } else { Piece::Frame(bytes.len()) })
     }
 
     /// Takes a byte that isn't data. `None`: it was the last.
@@ -79,8 +113,13 @@ impl Chunks {
                 let digit = char::from(byte).to_digit(16).unwrap_or(0);
                 At::Size { digits: digits + 1, size: size << 4 | u64::from(digit) }
             }
-            (At::Size { digits: 1.., size }, b';') => At::Extension { size },
-            (At::Size { digits: 1.., size }, b'\r') | (At::Extension { size }, b'\r') => At::SizeEnd { size },
+            (At::Size { digits: 1.., size } | At::Padding { size }, b' ' | b'\t') if self.padded => {
+                At::Padding { size }
+            }
+            (At::Size { digits: 1.., size } | At::Padding { size }, b';') => At::Extension { size },
+            (At::Size { digits: 1.., size } | At::Padding { size } | At::Extension { size }, b'\r') => {
+                At::SizeEnd { size }
+            }
             (At::Extension { size }, byte) if is_text(byte) => {
                 self.extensions += 1;
                 if self.extensions > EXTENSIONS {

@@ -66,6 +66,46 @@ async fn what_is_no_answer_is_a_502_and_never_somebody_elses() {
     }
 }
 
+/// What follows is another protocol, also for whoever comes next.
+#[tokio::test]
+async fn a_switch_that_nobody_asked_for_ends_the_connection() {
+    let space = Space::open();
+    let listener = space.listen();
+    let ask = async || space.ask("GET /app/ HTTP/1.1").await;
+    for _ in 0..2 {
+        let switch = async {
+            let mut app = accept(&listener).await;
+            app.head().await;
+            app.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n").await;
+            app.drained().await
+        };
+        let (answer, rest) = tokio::join!(ask(), switch);
+        assert_eq!((answer.status, rest.as_str()), (502, ""), "{answer:?}");
+    }
+}
+
+/// It answers what it has not read to the end; what would go over its connection next goes nowhere.
+#[tokio::test]
+async fn an_app_that_takes_no_more_is_asked_no_more() {
+    let space = Space::open();
+    let listener = space.listen();
+    let mut client = space.connect().await;
+    let head = format!("POST /app/ HTTP/1.1\r\n{}\r\nContent-Length: 3", space.origin());
+    client.send(&space.request(&head)).await;
+    let mut app = accept(&listener).await;
+    app.head().await;
+    let stream = app.stream.into_std().unwrap();
+    stream.shutdown(std::net::Shutdown::Read).unwrap();
+    app.stream = UnixStream::from_std(stream).unwrap();
+    client.send("abc").await;
+    // Time for the body to come to nothing.
+    space.ask("GET /_space/livez HTTP/1.1").await;
+    app.send(&ok("enough")).await;
+    assert_eq!(client.answer().await.body, "enough");
+    let _app = serve(listener, |_| ok("next"));
+    assert_eq!(space.ask("GET /app/ HTTP/1.1").await.body, "next");
+}
+
 #[tokio::test]
 async fn heads_without_end_are_cut_short() {
     let space = Space::open();
@@ -214,12 +254,12 @@ async fn trailers_pass_both_ways_where_they_are_announced() {
     let listener = space.listen();
     let mut client = space.connect().await;
     let head = format!(
-        "POST /app/ HTTP/1.1\r\n{}\r\nTE: trailers\r\nConnection: TE\r\nTrailer: X-Sum, X-Forwarded-For, Cookie\r\n\
-         Transfer-Encoding: chunked",
+        "POST /app/ HTTP/1.1\r\n{}\r\nTE: trailers\r\nConnection: TE\r\n\
+         Trailer: X-Sum, X-Forwarded-For, Cookie, Content-Length, Content-Type, Trailer\r\nTransfer-Encoding: chunked",
         space.origin()
     );
-    let body =
-        "3\r\nabc\r\n0\r\nX-Sum: 7\r\nX-Forwarded-For: 1.2.3.4\r\nCookie: space-0123abcd=x\r\nX-Other: 1\r\n\r\n";
+    let body = "3\r\nabc\r\n0\r\nX-Sum: 7\r\nX-Forwarded-For: 1.2.3.4\r\nCookie: space-0123abcd=x\r\nX-Other: 1\r\n\
+                Content-Length: 9\r\nContent-Type: text/html\r\nTrailer: X-Other\r\n\r\n";
     client.send(&(space.request(&head) + body)).await;
     let mut app = accept(&listener).await;
     let head = app.head().await.unwrap();
