@@ -6,24 +6,27 @@ use super::frames::Frames;
 use super::framing::{Refusal, Scan};
 use super::keys::Keys;
 use super::observer::Observer;
+use super::reply::Heads;
 use super::route::{self, Destination};
 use super::{admit, headers, link, own, session};
 use crate::model::now::Timestamp;
 use crate::model::route::{Door, Opens, Ports, Route, RouteState, Upstream};
 use crate::model::traffic::{Class, Rules, Speech};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONNECTION, COOKIE, HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
-use hyper::server::conn::http1;
+use hyper::header::{
+    AUTHORIZATION, CONNECTION, COOKIE, HeaderMap, HeaderName, HeaderValue, SET_COOKIE, TRANSFER_ENCODING,
+};
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response, StatusCode, client, server};
 use hyper_util::rt::TokioIo;
 use space_lifecycle::SignIn;
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const NOW: Timestamp = Timestamp(1_795_168_800_000);
 
@@ -211,9 +214,6 @@ fn scanned(bytes: &[u8], cut: usize) -> Scanned {
 
 /// How many requests hyper reads, with their bodies, out of a connection that says this.
 fn hyper_finds(bytes: &[u8]) -> u32 {
-    thread_local! {
-        static RUNTIME: Option<tokio::runtime::Runtime> = tokio::runtime::Builder::new_current_thread().build().ok();
-    }
     let count = Cell::new(0);
     let service = service_fn(|request: Request<Incoming>| {
         count.set(count.get() + 1);
@@ -222,16 +222,122 @@ fn hyper_finds(bytes: &[u8]) -> u32 {
             Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
         }
     });
-    RUNTIME.with(|runtime| {
-        let runtime = runtime.as_ref().expect("a runtime without I/O needs nothing");
-        runtime.block_on(async {
-            let mut builder = http1::Builder::new();
-            builder.half_close(true).max_buf_size(super::MAX_BUFFER);
-            let io = tokio::io::join(bytes, tokio::io::sink());
-            let _ = builder.serve_connection(TokioIo::new(io), service).await;
-        });
+    block_on(async {
+        let mut builder = server::conn::http1::Builder::new();
+        builder.half_close(true).max_buf_size(super::MAX_BUFFER);
+        let io = tokio::io::join(bytes, tokio::io::sink());
+        let _ = builder.serve_connection(TokioIo::new(io), service).await;
     });
     count.get()
+}
+
+fn block_on<T>(what: impl Future<Output = T>) -> T {
+    thread_local! {
+        static RUNTIME: Option<tokio::runtime::Runtime> = tokio::runtime::Builder::new_current_thread().build().ok();
+    }
+    RUNTIME.with(|runtime| runtime.as_ref().expect("a runtime without I/O needs nothing").block_on(what))
+}
+
+/// What an app says after a request: however it is cut, the answer is the same. And where we read one, hyper reads no
+/// other. It may well read one where we refuse.
+pub fn answers(data: &[u8]) {
+    let (first, bytes) = data.split_first().map_or((1, data), |(first, rest)| (*first, rest));
+    let (is_head, cut) = (first & 0x80 != 0, usize::from(first & 0x7f).max(1));
+    let whole = answered(bytes, bytes.len().max(1), is_head);
+    assert_eq!(answered(bytes, cut, is_head), whole);
+    let Answered { answer: Some(ours), end: Some(_) } = whole else { return };
+    let mut theirs = hyper_reads(bytes, is_head);
+    if ends_with_nothing(&ours.headers) {
+        theirs = theirs.map(|head| Answer { body: ours.body.clone(), trailers: ours.trailers.clone(), ..head });
+    }
+    assert_eq!(theirs, Some(ours), "{}", bytes.escape_ascii());
+}
+
+/// A member of a list that has nothing in it is to be ignored (RFC 9110, 5.6.1.2). For hyper it is a coding like others:
+/// where it is the last, chunks are data.
+fn ends_with_nothing(headers: &HeaderMap) -> bool {
+    let codings = headers.get_all(TRANSFER_ENCODING).iter().next_back().map(HeaderValue::as_bytes);
+    codings.and_then(|codings| codings.rsplit(|byte| *byte == b',').next()).is_some_and(|last| last.trim_ascii() == b"")
+}
+
+/// An answer as somebody has read it.
+#[derive(Debug, PartialEq)]
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Vec<u8>,
+    trailers: Option<HeaderMap>,
+}
+
+/// What has become of some bytes.
+#[derive(Debug, Default, PartialEq)]
+struct Answered {
+    /// As far as it was read.
+    answer: Option<Answer>,
+    /// How many bytes there are up to its end, and whether the connection goes on.
+    end: Option<(usize, bool)>,
+}
+
+/// As `upstream` does it.
+fn answered(bytes: &[u8], cut: usize, is_head: bool) -> Answered {
+    let (mut pieces, mut read, mut inbox) = (bytes.chunks(cut), 0, BytesMut::new());
+    let mut more = |inbox: &mut BytesMut| {
+        let piece = pieces.next();
+        inbox.extend_from_slice(piece.unwrap_or_default());
+        read += piece.unwrap_or_default().len();
+        piece.is_some()
+    };
+    let (mut heads, mut room) = (Heads::default(), HeaderMap::new());
+    let mut head = loop {
+        if !more(&mut inbox) {
+            return Answered::default();
+        }
+        match heads.read(&mut inbox, is_head, &mut room) {
+            Ok(Some(head)) => break head,
+            Ok(None) => {}
+            Err(_) => return Answered::default(),
+        }
+    };
+    let (mut body, mut trailers) = (Vec::new(), None);
+    let is_whole = loop {
+        match head.extent.read(&mut inbox) {
+            Ok(Some(frame)) => match frame.into_data() {
+                Ok(data) => body.extend_from_slice(&data),
+                Err(frame) => trailers = frame.into_trailers().ok(),
+            },
+            Ok(None) if head.extent.is_over() => break true,
+            Ok(None) if more(&mut inbox) => {}
+            Ok(None) => break head.extent.ends(),
+            Err(_) => break false,
+        }
+    };
+    let answer = Answer { status: head.status, headers: head.headers, body, trailers };
+    Answered { answer: Some(answer), end: is_whole.then(|| (read - inbox.len(), head.goes_on)) }
+}
+
+/// What hyper reads from an app that says this and ends the connection.
+fn hyper_reads(bytes: &[u8], is_head: bool) -> Option<Answer> {
+    let mut request = Request::new(Empty::<Bytes>::new());
+    *request.method_mut() = if is_head { Method::HEAD } else { Method::GET };
+    let (io, mut app) = tokio::io::duplex(bytes.len().max(1024));
+    let app = async {
+        // Before the request there is nothing to answer.
+        let _ = app.read(&mut [0; 1024]).await;
+        let _ = app.write_all(bytes).await;
+        let _ = app.shutdown().await;
+    };
+    let mut builder = client::conn::http1::Builder::new();
+    builder.max_headers(100).max_header_size(64 * 1024);
+    block_on(async {
+        let (mut sender, connection) = builder.handshake(TokioIo::new(io)).await.ok()?;
+        let answer = async {
+            let (head, body) = sender.send_request(request).await.ok()?.into_parts();
+            let body = body.collect().await.ok()?;
+            let trailers = body.trailers().cloned();
+            Some(Answer { status: head.status, headers: head.headers, body: body.to_bytes().to_vec(), trailers })
+        };
+        tokio::join!(connection, app, answer).2
+    })
 }
 
 /// A stream of WebSocket frames: wherever it is cut, it is followed to the same place, the same messages are counted,
@@ -362,7 +468,91 @@ mod tests {
         proptest::collection::vec(prop_oneof![4 => word, 1 => any], 0..24).prop_map(|pieces| pieces.concat())
     }
 
+    /// What looks like answers, with a first byte that says how they are cut.
+    fn answers_of_apps() -> impl Strategy<Value = Vec<u8>> {
+        let (firsts, lines, bodies) = (
+            &["", "\r\n", "HTTP/1.1 103 \r\nLink: a\r\n\r\n", "HTTP/1.0 100\n\n"],
+            &[
+                "Content-Length: 3\r\n",
+                "content-length:3,  3\r\n",
+                "Content-Length: 4\n",
+                "Content-Length: 03,\r\n",
+                "Content-Length: +3\r\n",
+                "Transfer-Encoding: chunked\r\n",
+                "Transfer-Encoding: gzip, Chunked \r\n",
+                "transfer-encoding: chunked,\r\n",
+                "Transfer-Encoding: , \r\n",
+                "Transfer-Encoding: \u{e9}\r\n",
+                "Transfer-Encoding: chunked;a\r\n",
+                "Connection: close\r\n",
+                "Connection: keep-alive\r\n",
+                "Trailer: a\r\n",
+                "a:\r\n",
+                "A: \t b \u{81} \r\n",
+                " folded\r\n",
+                "a : b\r\n",
+                "\r\n",
+            ],
+            &[
+                "3\r\n",
+                "3;a=\"b\"\r\n",
+                "03 \t\r\n",
+                "3 ; a\r\n",
+                "3\n",
+                "abc",
+                "abc\r\n",
+                "0\r\n",
+                "0 ;\r\n",
+                "\r\n",
+                "\n",
+                "a: b\r\n",
+                "A:\r\n",
+                "a:\u{e9}\t\r\n",
+                "a : b\r\n",
+                ": b\r\n",
+                "ffffffffffffffff\r\n",
+                "HTTP/1.1 200 OK\r\n\r\n",
+            ],
+        );
+        let some = |words: &'static [&'static str], most| {
+            proptest::collection::vec(proptest::sample::select(words), 0..most).prop_map(|words| words.concat())
+        };
+        let status = proptest::sample::select(&[200, 200, 200, 204, 304, 101, 404, 99, 999][..]);
+        let line = (0..=1, status).prop_map(|(version, status)| format!("HTTP/1.{version} {status} OK\r\n"));
+        (any::<u8>(), some(firsts, 3), line, some(lines, 4), some(bodies, 10)).prop_map(
+            |(first, before, line, lines, body)| {
+                [&[first], before.as_bytes(), line.as_bytes(), lines.as_bytes(), b"\r\n", body.as_bytes()].concat()
+            },
+        )
+    }
+
+    #[test]
+    fn seeds_hold() {
+        type Target = (&'static str, fn(&[u8]));
+        let targets: [Target; 8] = [
+            ("host_and_origin", host_and_origin),
+            ("paths", paths),
+            ("credentials", credentials),
+            ("forms", forms),
+            ("heads", heads),
+            ("framing", framing),
+            ("answers", answers),
+            ("websocket_frames", websocket_frames),
+        ];
+        for (name, target) in targets {
+            let seeds = format!("{}/../tests/fuzz/seeds/{name}", env!("CARGO_MANIFEST_DIR"));
+            for seed in std::fs::read_dir(seeds).expect("seeds") {
+                target(&std::fs::read(seed.expect("a seed").path()).expect("a file"));
+            }
+        }
+    }
+
     proptest! {
+        #[test]
+        fn an_answer_is_read_in_one_way(data in answers_of_apps()) {
+            answers(&data);
+        }
+
         #[test]
         fn nothing_that_a_stranger_sends_breaks_what_must_hold(data in bytes()) {
             host_and_origin(&data);
