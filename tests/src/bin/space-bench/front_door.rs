@@ -44,7 +44,7 @@ pub(crate) async fn measure() -> Vec<Figure> {
     table(&all, &results);
     let mut figures = ratios(&results);
     figures.extend(tunnels(&all[0], &mut run, port).await);
-    figures.extend(beside_a_download(&all[0], &run).await);
+    figures.extend(beside_a_download(&all[0], &run, &direct(port, all[0].pid)).await);
     figures.push(idle_peers(&all[1..]).await);
     peers::stop(&mut run).await;
     drop(all);
@@ -205,11 +205,12 @@ async fn idle_peers(peers: &[Peer]) -> Figure {
     }
 }
 
-/// A keystroke's way there and back while everything else of the space is downloaded.
-async fn beside_a_download(agent: &Peer, run: &Run) -> Vec<Figure> {
+/// A keystroke's way there and back while everything else of the space is downloaded; and its way to the app without the
+/// door at the same time, for app, reader and keystroke share a processor.
+async fn beside_a_download(agent: &Peer, run: &Run, app: &Peer) -> Vec<Figure> {
     let megabytes: u64 = if full() { 10_000 } else { 1000 };
     let key = |streams, time| paced(streams, 20, 8, time);
-    let quiet = key(open(agent, 1).await, Duration::from_secs(if full() { 10 } else { 3 })).await;
+    let quiet = key(open(agent, 10).await, Duration::from_secs(if full() { 10 } else { 3 })).await;
 
     let before = resident(agent.pid);
     processes::forget_peak(agent.pid);
@@ -223,24 +224,32 @@ async fn beside_a_download(agent: &Peer, run: &Run) -> Vec<Figure> {
         (read, begin.elapsed())
     });
     downloads.spawn(download);
-    let mut during = Vec::new();
-    let mut streams = open(agent, 1).await;
+    let (mut during, mut straight) = (Vec::new(), Vec::new());
     let (read, took) = loop {
-        during.extend(key(streams, Duration::from_millis(500)).await);
+        let window = Duration::from_millis(500);
+        let (streams, direct) = (open(agent, 10).await, open(app, 10).await);
+        let (through, past) = tokio::join!(key(streams, window), key(direct, window));
+        during.extend(through);
+        straight.extend(past);
         if let Some(done) = downloads.try_join_next() {
             break done.expect("a task").expect("a thread");
         }
-        streams = open(agent, 1).await;
     };
     let read = read.expect("the download does not break off");
     assert!(read >= megabytes * 1_000_000, "the download ended after {read} bytes:\n{}", run.told());
     during.sort();
+    straight.sort();
     let peak = processes::resident_peak(agent.pid).expect("the agent runs") as f64;
     let more = quantile(&during, 0.99) - quantile(&quiet, 0.99);
     figure(&format!(
-        "download of {megabytes} MB in {:.1} s; a keystroke's echo p99 {:.2} ms, without it {:.2} ms",
+        "download of {megabytes} MB in {:.1} s; a keystroke's echo p50 {:.2} ms, p99 {:.2} ms; meanwhile past the door {:.2} \
+         and {:.2} ms; through it without the download {:.2} and {:.2} ms",
         took.as_secs_f64(),
+        quantile(&during, 0.5),
         quantile(&during, 0.99),
+        quantile(&straight, 0.5),
+        quantile(&straight, 0.99),
+        quantile(&quiet, 0.5),
         quantile(&quiet, 0.99)
     ));
     vec![
