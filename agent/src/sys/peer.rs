@@ -191,13 +191,15 @@ mod tests {
     #[tokio::test]
     async fn the_kernel_tells_who_is_connected() {
         let (own, _) = crate::sys::account::own();
-        for at in ["127.0.0.1:0", "0.0.0.0:0", "[::]:0"] {
+        // An address of this test alone: whoever gets the port next does not listen here.
+        const HERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 77);
+        for at in ["127.0.0.77:0", "0.0.0.0:0", "[::]:0"] {
             let Ok(listener) = TcpListener::bind(at).await else {
                 eprintln!("not run for {at}: this machine has no such address");
                 continue;
             };
             let port = listener.local_addr().unwrap().port();
-            let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+            let stream = TcpStream::connect((HERE, port)).await.unwrap();
             let (ours, theirs) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
             assert_eq!(uid(&stream).await.unwrap(), own, "{at}, waiting");
             assert_eq!(read(ours, theirs).await.unwrap(), Some(own), "{at}, waiting, by the table");
