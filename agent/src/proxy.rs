@@ -6,7 +6,8 @@
 //!
 //! A connection is let in by [`seats`] and read by [`watched`], which holds bytes back until [`framing`] has passed them.
 //! A request's way: hyper -> [`serve`] (may it pass, where does it lead) -> [`own`] or [`forward`] -> an idle connection
-//! of the [`pool`] or a new one of [`upstream`]; what goes wrong there is judged by [`fault`]. A WebSocket becomes a
+//! of the [`pool`] or a new one of [`upstream`], which sends ([`sending`]) and reads the answer ([`reply`]); what goes wrong
+//! there is judged by [`fault`]. A WebSocket becomes a
 //! [`tunnel`]: two [`flow`]s of bytes, followed by [`observer`] ([`frames`], and what they say: [`speech`]), and one
 //! [`pulse`] for all. What decides is pure and tested by tables: [`admit`], [`route`], [`headers`], [`websocket`].
 
