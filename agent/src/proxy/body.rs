@@ -2,7 +2,7 @@
 
 use super::headers;
 use super::pool::Pool;
-use super::turn::rest;
+use super::turn::{TURN, rest};
 use super::upstream::Upstream;
 use crate::model::traffic::{Traffic, Way};
 use bytes::Bytes;
@@ -58,9 +58,6 @@ impl Body for ToApp {
         }
     }
 }
-
-/// What one answer may pass on at a time, in bytes: a long download is not to be felt in anybody's typing.
-const TURN: usize = 512 * 1024;
 
 /// An app's answer on its way, with the connection that it comes over: whoever reads the answer drives it.
 #[derive(Debug)]

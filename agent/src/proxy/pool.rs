@@ -2,7 +2,7 @@
 //!
 //! A connection belongs to one request until its answer has been read to the end; only then it comes back. What is
 //! dropped earlier is closed, so that no rest of one answer can be read as the beginning of another. Nobody drives an
-//! idle connection: whether it has ended, or anything came over it that nobody asked for, shows when it is taken.
+//! idle connection: whether it has ended, or anything came over it that nobody asked for, shows when it is used.
 
 use super::body::{AppBody, ToApp};
 use super::fault::Fault;
@@ -37,7 +37,7 @@ impl Pool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The newest that still stands.
+    /// The newest. Whether it still stands shows when it is used.
     fn take(&self, route: &Route) -> Option<Box<Upstream>> {
         let mut idle = self.idle();
         let newest = idle.iter().rposition(|kept| kept.upstream.leads_to(route))?;
@@ -72,10 +72,7 @@ impl Pool {
     pub(super) fn ask(self: &Arc<Pool>, route: &Route, parts: Parts, body: ToApp) -> Asked {
         let home = may_return(&parts.method, &body).then(|| self.clone());
         let over = match self.take(route) {
-            None => {
-                let is_head = parts.method == Method::HEAD;
-                Over::New(Box::new(Sending::new(Sending::default(), &parts, body)), is_head)
-            }
+            None => Over::New(Box::new(Sending::new(Sending::default(), &parts, body))),
             Some(mut upstream) => {
                 upstream.ask(parts, body);
                 Over::Idle(upstream)
@@ -88,15 +85,15 @@ impl Pool {
     /// a new one, if none of it was sent, or if it is safe to repeat.
     pub(super) async fn answer(route: &Route, asked: Asked) -> Result<Response<AppBody>, Fault> {
         let Asked { over, home } = asked;
-        let (sending, is_head) = match over {
-            Over::New(sending, is_head) => (*sending, is_head),
+        let sending = match over {
+            Over::New(sending) => *sending,
             Over::Idle(mut upstream) => match upstream.answer().await {
                 Ok(head) => return Ok(response(head, upstream, home, route)),
                 Err(fault) => upstream.again(&fault).ok_or(fault)?,
             },
         };
         // Rare, and so not within the future of every request.
-        Box::pin(anew(route, sending, is_head, home)).await
+        Box::pin(anew(route, sending, home)).await
     }
 }
 
@@ -110,19 +107,14 @@ pub(super) struct Asked {
 
 #[derive(Debug)]
 enum Over {
-    /// It has still to be made; and is the request a HEAD?
-    New(Box<Sending>, bool),
+    /// It has still to be made.
+    New(Box<Sending>),
     Idle(Box<Upstream>),
 }
 
-async fn anew(
-    route: &Route,
-    sending: Sending,
-    is_head: bool,
-    home: Option<Arc<Pool>>,
-) -> Result<Response<AppBody>, Fault> {
+async fn anew(route: &Route, sending: Sending, home: Option<Arc<Pool>>) -> Result<Response<AppBody>, Fault> {
     let mut upstream = upstream::connect(route).await?;
-    upstream.take_over(sending, is_head);
+    upstream.take_over(sending);
     let head = upstream.answer().await?;
     Ok(response(head, upstream, home, route))
 }

@@ -4,8 +4,9 @@ use super::body::ToApp;
 use super::fault::Fault;
 use super::reply::announced;
 use super::stream::Stream;
-use super::turn::rest;
+use super::turn::{TURN, rest};
 use bytes::Bytes;
+use hyper::Method;
 use hyper::body::{Body, Frame};
 use hyper::header::{HeaderMap, HeaderName, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
@@ -15,8 +16,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
 
-/// What one request may send at a time, in bytes: a long upload is not to be felt in anybody's typing.
-const TURN: usize = 512 * 1024;
 /// A buffer that is kept for the next head, in bytes.
 const KEPT: usize = 4 * 1024;
 
@@ -34,6 +33,7 @@ pub(super) struct Sending {
     is_whole: bool,
     /// Sending it twice does nothing twice, and all of it is still here.
     is_spare: bool,
+    is_head: bool,
     body: ToApp,
     /// The body goes out in chunks, and then those trailers that the head announces.
     chunked: Option<Vec<HeaderName>>,
@@ -54,6 +54,7 @@ impl Sending {
             out,
             is_whole: true,
             is_spare: parts.method.is_safe() && body.is_nothing(),
+            is_head: parts.method == Method::HEAD,
             is_last: body.is_nothing(),
             chunked: is_chunked.then(|| announced(&parts.headers)),
             body,
@@ -64,6 +65,11 @@ impl Sending {
     /// Nothing of it has been sent.
     pub(super) fn is_whole(&self) -> bool {
         self.is_whole
+    }
+
+    /// A HEAD, whose answer has no body.
+    pub(super) fn is_head(&self) -> bool {
+        self.is_head
     }
 
     /// All of it has been sent.

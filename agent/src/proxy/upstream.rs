@@ -11,7 +11,6 @@ use super::stream::{Socket, Stream};
 use crate::model::route::{Route, Upstream as Target};
 use crate::sys::{clock, peer};
 use bytes::{Bytes, BytesMut};
-use hyper::Method;
 use hyper::body::{Frame, SizeHint};
 use hyper::header::HeaderMap;
 use hyper::http::request::Parts;
@@ -40,7 +39,6 @@ pub(super) struct Upstream {
     stream: Stream,
     place: Place,
     sending: Sending,
-    is_head: bool,
     /// Read and not yet used.
     inbox: BytesMut,
     /// It may be what is left of a large piece of memory.
@@ -113,7 +111,6 @@ impl Upstream {
             stream,
             place,
             sending: Sending::default(),
-            is_head: false,
             inbox: BytesMut::new(),
             is_large: false,
             reads: FIRST_READ,
@@ -152,27 +149,22 @@ impl Upstream {
 
     /// Begins a request over a connection that is done with its last one; [`answer`](Upstream::answer) sends it.
     pub(super) fn ask(&mut self, mut parts: Parts, body: ToApp) {
-        self.is_head = parts.method == Method::HEAD;
-        self.sending = Sending::new(take(&mut self.sending), &parts, body);
+        let sending = Sending::new(take(&mut self.sending), &parts, body);
         self.headers = take(&mut parts.headers);
         self.headers.clear();
-        self.restart();
+        self.take_over(sending);
     }
 
     /// As [`ask`](Upstream::ask), for a request that has been begun elsewhere.
-    pub(super) fn take_over(&mut self, sending: Sending, is_head: bool) {
-        (self.sending, self.is_head) = (sending, is_head);
-        self.restart();
-    }
-
-    fn restart(&mut self) {
+    pub(super) fn take_over(&mut self, sending: Sending) {
+        self.sending = sending;
         (self.heads, self.reads, self.passed) = (Heads::default(), FIRST_READ, None);
         self.extent = Extent::UntilEnd;
     }
 
-    /// The request as it was begun, where that may go out once more after a fault; and whether it is a HEAD.
-    pub(super) fn again(&mut self, fault: &Fault) -> Option<(Sending, bool)> {
-        Some((take(&mut self.sending).again(fault)?, self.is_head))
+    /// The request as it was begun, where that may go out once more after a fault.
+    pub(super) fn again(&mut self, fault: &Fault) -> Option<Sending> {
+        take(&mut self.sending).again(fault)
     }
 
     /// Sends the request and waits for the answer's head.
@@ -206,7 +198,7 @@ impl Upstream {
         }
         loop {
             if !self.inbox.is_empty() {
-                let head = self.heads.read(&mut self.inbox, self.is_head, &mut self.headers);
+                let head = self.heads.read(&mut self.inbox, self.sending.is_head(), &mut self.headers);
                 if let Some(head) = head.map_err(Fault::NotHttp)? {
                     return Poll::Ready(Ok(head));
                 }
