@@ -60,6 +60,7 @@ use crate::model::now::{Now, Timestamp};
 use crate::model::route::Door;
 use crate::model::status::Status;
 use crate::model::traffic::{Connections, Open};
+use crate::sys::clock;
 use crate::sys::stop::Stop;
 use client::Client;
 use events::{Ring, Tail};
@@ -207,6 +208,7 @@ async fn connection(front: Arc<Front>, arrival: Arrival, _counted: Open) {
 async fn requests(visit: Arc<Visit>, stream: TcpStream) -> Option<Agreed> {
     // Without it, small answers wait for acknowledgements; it fails only on a socket that is closed already.
     stream.set_nodelay(true).ok()?;
+    let came = clock::instant();
     let client = match visit.front.tls.clone() {
         None => Client::Plain(stream),
         Some(tls) => tls.accept(stream).await?,
@@ -221,10 +223,14 @@ async fn requests(visit: Arc<Visit>, stream: TcpStream) -> Option<Agreed> {
     let ended = tokio::select! {
         biased;
         ended = served.as_mut() => ended,
-        () = stop.wanted() => {
-            served.as_mut().graceful_shutdown();
-            served.await
-        }
+        () = stop.wanted() => tokio::select! {
+            biased;
+            ended = served.as_mut() => ended,
+            () = visit.busy.has_no_request_coming(came) => {
+                served.as_mut().graceful_shutdown();
+                served.await
+            }
+        },
     };
     if let Err(error) = ended {
         debug!(%error, "a connection ended early");

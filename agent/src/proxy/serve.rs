@@ -181,8 +181,8 @@ pub(super) async fn answer(visit: &Visit, request: Request<Incoming>) -> Result<
     if response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream")) {
         visit.busy.answers_without_end();
     }
-    if socket && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        // What follows a handshake was meant for a WebSocket, not for us.
+    // What follows a handshake was meant for a WebSocket, not for us; what follows the stop, for the next agent.
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS && (socket || front.stop.is_wanted()) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(match entry {

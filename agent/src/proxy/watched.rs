@@ -9,9 +9,10 @@ use super::client::Client;
 use super::framing::{Refusal, Scan};
 use crate::sys::clock;
 use bytes::{Buf, Bytes, BytesMut};
+use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
@@ -21,6 +22,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// From the first byte of a request's head to its last, and from the beginning of a connection to its first byte.
 const HEAD: Duration = Duration::from_secs(10);
+/// From the beginning of a connection to the first byte of a request, when the door closes meanwhile.
+const FIRST: Duration = Duration::from_secs(1);
 /// An open connection between two requests.
 const IDLE: Duration = Duration::from_secs(75);
 /// A body of which nothing comes while somebody wants it.
@@ -46,12 +49,15 @@ pub(super) struct Busy {
     request: AtomicBool,
     endless: AtomicBool,
     viewer: AtomicBool,
+    heard: AtomicBool,
+    begun: AtomicBool,
 }
 
 impl Default for Busy {
     /// Busy until it has been heard.
     fn default() -> Busy {
-        Busy { request: AtomicBool::new(true), endless: AtomicBool::new(false), viewer: AtomicBool::new(false) }
+        let no = || AtomicBool::new(false);
+        Busy { request: AtomicBool::new(true), endless: no(), viewer: no(), heard: no(), begun: no() }
     }
 }
 
@@ -73,6 +79,21 @@ impl Busy {
     /// The current answer is a stream that ends only when somebody leaves.
     pub(super) fn answers_without_end(&self) {
         self.endless.store(true, Ordering::Relaxed);
+    }
+
+    /// The door closes: returns once no request is on its way in over this connection, whose watcher is to be asked
+    /// first each time that the task wakes. A client that has only just come may have sent one that isn't here yet:
+    /// whoever hangs up on it takes its answer away, and it can't know whether it was heard.
+    pub(super) async fn has_no_request_coming(&self, came: Instant) {
+        let mut late = pin!(sleep_until(came + FIRST));
+        poll_fn(|cx| {
+            let coming = match self.begun.load(Ordering::Relaxed) {
+                true => true,
+                false => !self.heard.load(Ordering::Relaxed) && late.as_mut().poll(cx).is_pending(),
+            };
+            if coming { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
     }
 
     fn store(&self, busy: bool) {
@@ -263,6 +284,7 @@ impl Watched {
             false => BODY,
         };
         self.busy.store(!in_head);
+        self.busy.begun.store(in_head && !self.held.is_empty(), Ordering::Relaxed);
         let since = *self.reading.get_or_insert_with(clock::instant);
         if !self.alarm.is_over(cx, since + patience) {
             return Poll::Pending;
@@ -394,6 +416,8 @@ impl AsyncRead for Watched {
         if buf.filled().len() > before {
             (self.reading, self.is_new) = (None, false);
             self.busy.endless.store(false, Ordering::Relaxed);
+            self.busy.heard.store(true, Ordering::Relaxed);
+            self.busy.begun.store(false, Ordering::Relaxed);
             self.busy.store(true);
         }
         Poll::Ready(Ok(()))

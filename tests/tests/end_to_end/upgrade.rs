@@ -33,7 +33,9 @@ struct Change {
 
 /// Kills the agent; init may wait before it starts the next one, which the wish for an upgrade cuts short.
 async fn kill(run: &mut Run) -> Change {
-    let (killed, left) = (run.kill_agent().await, Instant::now());
+    // Before the kill: what breaks by it may be seen before this thread goes on.
+    let left = Instant::now();
+    let killed = run.kill_agent().await;
     wait_for(LONGEST_BACKOFF + SOON, "another agent", async || {
         let other = run.agent_pid().filter(|pid| *pid != killed);
         if other.is_none() && left.elapsed() > Duration::from_millis(300) {
@@ -78,7 +80,9 @@ fn all_answered(knocks: &[Knock], changes: &[Change]) -> Duration {
         match &knock.answer {
             Ok((200, _)) => {}
             Ok(other) => panic!("{other:?} instead of `ok`"),
-            Err(error) => assert!(crashes.next().is_some(), "without a crash a connection broke: {error}; {changes:?}"),
+            Err(error) => {
+                assert!(crashes.next().is_some(), "without a crash a connection broke: {knock:?}; {changes:?}")
+            }
         }
     }
     longest

@@ -432,3 +432,31 @@ async fn where_all_are_busy_the_agent_still_says_that_it_lives() {
     let _app = serve(space.listen(), |_| ok("again"));
     assert_eq!(space.ask("GET /app/ HTTP/1.1").await.body, "again");
 }
+
+#[tokio::test]
+async fn who_has_come_before_the_door_closes_is_answered() {
+    let space = Space::open();
+    let (mut silent, mut new, mut half, mut again) =
+        (space.connect().await, space.connect().await, space.connect().await, space.connect().await);
+    let (live, begun) = (space.request("GET /_space/livez HTTP/1.1"), Instant::now());
+    let (first, rest) = live.split_at(20);
+    half.send(first).await;
+    again.send(&live).await;
+    assert_eq!(again.answer().await.body, "ok");
+    again.send(first).await;
+    // Those who came before are in, and have been looked at.
+    assert_eq!(space.ask("GET /_space/livez HTTP/1.1").await.status, 200);
+    space.switch.stop();
+    tokio::task::yield_now().await;
+    new.send(&live).await;
+    for client in [&mut half, &mut again] {
+        client.send(rest).await;
+    }
+    for client in [&mut new, &mut half, &mut again] {
+        let answer = client.answer().await;
+        assert_eq!((answer.body.as_str(), answer.header("connection")), ("ok", Some("close")));
+        assert_eq!(client.drained().await, "");
+    }
+    assert_eq!(silent.drained().await, "");
+    assert!(begun.elapsed() < Duration::from_secs(2), "one who says nothing is not waited for: {:?}", begun.elapsed());
+}
