@@ -10,7 +10,7 @@ use super::sending::Sending;
 use super::stream::{Socket, Stream};
 use crate::model::route::{Route, Upstream as Target};
 use crate::sys::{clock, peer};
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use hyper::body::{Frame, SizeHint};
 use hyper::header::HeaderMap;
 use hyper::http::request::Parts;
@@ -260,9 +260,9 @@ impl Upstream {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.is_large |= self.reads > FIRST_READ;
         self.inbox.reserve(self.reads);
-        let room = self.inbox.capacity() - self.inbox.len();
-        let read = ready!(pin!(self.stream.read_buf(&mut self.inbox)).poll(cx))?;
-        if read == room {
+        let mut room = (&mut self.inbox).limit(self.reads);
+        let read = ready!(pin!(self.stream.read_buf(&mut room)).poll(cx))?;
+        if read == self.reads {
             self.reads = (2 * self.reads).min(LARGEST_READ);
         } else if read < self.reads / 4 {
             self.reads = (self.reads / 2).max(FIRST_READ);
