@@ -371,7 +371,7 @@ impl Space {
             Event::Replaced { spec, app_facts } => self.replaced(*spec, app_facts, &mut effects),
             Event::Reloaded { spec, told } => self.reloaded(*spec, told, now),
             Event::Warned(text) => self.warn(text),
-            Event::RescueAsked { command } => self.rescue_asked(command, &mut effects),
+            Event::RescueAsked { command } => self.rescue_asked(command, now, &mut effects),
             Event::AppSilent { child } => self.app_silent(&child, now, &mut effects),
             Event::AppAnswers { child } => self.app_answers(&child),
             Event::Memory(news) => self.memory_news(news, now),

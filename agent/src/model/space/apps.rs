@@ -248,6 +248,10 @@ impl Space {
             State::Starting { child, .. } | State::Ready { child, .. } if asked && known(&child) => {
                 effects.push(Effect::EndApp { app, child, grace: RESTART_GRACE, recovery });
             }
+            // It never was: an end was asked for before init had heard of the start.
+            State::Starting { child, .. } if asked => {
+                self.app_ended(&child, &Exit::NotStarted(String::new()), None, now, effects);
+            }
             // Of a child that it knows init tells the start once more, and the app is probed again.
             State::Starting { child, .. } if !known(&child) => {
                 effects.push(Effect::StartApp { app, child, recovery });

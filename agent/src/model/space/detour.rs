@@ -187,8 +187,9 @@ impl Space {
     }
 
     /// The console of recovery mode: only there, since a normal space has its app for that.
-    pub(super) fn rescue_asked(&mut self, command: String, effects: &mut Vec<Effect>) {
+    pub(super) fn rescue_asked(&mut self, command: String, now: Now, effects: &mut Vec<Effect>) {
         if self.recovers() {
+            self.activity.note(now.monotonic, "somebody used the console of recovery mode");
             self.rescue_commands += 1;
             let child = ChildId::Rescue(self.rescue_commands).to_string();
             effects.push(Effect::RunRescue { child, command });

@@ -152,6 +152,24 @@ fn the_console_is_for_recovery_mode_only() {
 }
 
 #[test]
+fn a_space_is_not_stopped_for_idleness_while_somebody_uses_the_console() {
+    let mut story = Story::new();
+    story.space.begin(Beginning::Recovery("x".into()), at(0));
+    story.happens(Event::Tick);
+    let exit = Exit::NotStarted("no such file".into());
+    story.happens(Event::AppEnded { child: "app/default#1".into(), exit, last_line: None });
+    for command in 1..=3 {
+        story.ms += 59_000;
+        let run = Effect::RunRescue { child: format!("rescue#{command}"), command: "df -h".into() };
+        assert_eq!(story.happens(Event::RescueAsked { command: "df -h".into() }), [run]);
+    }
+    story.after(50);
+    assert_eq!(story.status().phase, PhaseName::Notice);
+    story.after(10);
+    assert_eq!(story.status().phase, PhaseName::Stopping);
+}
+
+#[test]
 fn a_restart_that_is_asked_for_is_no_failure_and_waits_for_nothing() {
     let mut story = Story::new().ready();
     let asked = || Event::RestartAsked { app: 0, by: "alice".into() };

@@ -106,6 +106,21 @@ fn in_recovery_and_parked_mode_nobody_wakes_it_and_a_start_puts_it_to_sleep_agai
 }
 
 #[test]
+fn whose_end_was_asked_for_before_init_heard_of_its_start_is_not_started_by_an_agent_that_follows() {
+    let mut story = story();
+    story.happens(Event::AppWanted { app: 1 });
+    story.happens(Event::Tick);
+    story.step_ends("jupyterlab", done());
+    let exit = Exit::NotStarted("no such file".into());
+    story.happens(Event::AppEnded { child: "app/default#1".into(), exit, last_line: None });
+    assert_eq!(story.status().mode, Some(Mode::Recovery));
+    story.happens(Event::StartAsked { by: "alice".into() });
+    let effects = story.happens(Event::Resumed { known: Vec::new() });
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::StartApp { app: 1, .. })), "{effects:?}");
+    assert_eq!(states(&story)[1], AppState::Asleep);
+}
+
+#[test]
 fn the_first_app_starts_in_recovery_mode_whether_or_not_anybody_asks_for_it() {
     let mut spec = story().space.spec;
     spec.apps[0].start = Start::OnDemand;
