@@ -185,7 +185,7 @@ pub async fn run(config: Config, requests: mpsc::Sender<Request>, mut stop: Stop
         }
     }
     front.pulse.end();
-    seats.drain().await;
+    seats.drain(stop.until()).await;
     keepers.shutdown().await;
     Ok(())
 }
@@ -211,7 +211,7 @@ async fn requests(visit: Arc<Visit>, stream: TcpStream) -> Option<Agreed> {
     let came = clock::instant();
     let client = match visit.front.tls.clone() {
         None => Client::Plain(stream),
-        Some(tls) => tls.accept(stream).await?,
+        Some(tls) => tls.accept(stream, came, visit.front.stop.clone()).await?,
     };
     let mut stop = visit.front.stop.clone();
     let io = TokioIo::new(Watched::new(client, visit.busy.clone()));

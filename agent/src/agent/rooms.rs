@@ -325,18 +325,20 @@ impl Rooms {
         (Watch { name, why, stop: stop.clone(), broken: self.broken.clone() }, stop)
     }
 
-    /// The last opened is told first; all of them together, and then the front door with its log, have `time`.
+    /// The last opened is told first; all of them together have `time`, and the front door's log a moment more: it ends
+    /// after the front door.
     async fn drain(mut self, time: Duration) {
+        let until = clock::instant() + time;
         for switch in self.switches.iter().rev() {
-            switch.stop();
+            switch.stop_by(until);
         }
         let all = async { while self.tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(time, all).await.is_err() {
+        if tokio::time::timeout_at(until, all).await.is_err() {
             tracing::warn!("a room did not end in time");
         }
         let threads = [self.front_door.take(), self.access_log.take()].into_iter().flatten();
         let joined = tokio::task::spawn_blocking(|| threads.for_each(|thread| drop(thread.join())));
-        if tokio::time::timeout(time, joined).await.is_err() {
+        if tokio::time::timeout_at(until + SHORT, joined).await.is_err() {
             tracing::warn!("the front door, or its log, did not close in time");
         }
     }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::warn;
 
 /// Open connections at most, however many descriptors there may be.
@@ -31,7 +31,7 @@ pub(super) const SPARE_TIME: Duration = Duration::from_secs(2);
 const PROOF: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 2000 });
 /// Before the next look for room, and after an accept that failed for want of descriptors or memory.
 const BREATH: Duration = Duration::from_millis(20);
-/// What answers in flight get when the door closes.
+/// What answers in flight get when the door closes, unless there is less time for all of it.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// How many connections fit into a limit on descriptors: each may have one to an app beside it, for as long as it is
@@ -197,12 +197,13 @@ impl Seats {
         }
     }
 
-    /// Lets nobody in any more. Every connection has heard of the stop itself.
-    pub(super) async fn drain(self) {
+    /// Lets nobody in any more. Every connection has heard of the stop itself, and is cut `until` at the latest.
+    pub(super) async fn drain(self, until: Option<Instant>) {
         let Seats { listener, mut open, reserve, .. } = self;
         drop((listener, reserve));
         let all = async { while open.join_next().await.is_some() {} };
-        if timeout(GRACE, all).await.is_err() {
+        let grace = clock::instant() + GRACE;
+        if timeout_at(until.map_or(grace, |until| until.min(grace)), all).await.is_err() {
             open.shutdown().await;
         }
     }

@@ -20,7 +20,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
@@ -31,6 +31,8 @@ use tracing::debug;
 
 /// From the connection to the end of the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// The same, when the door closes meanwhile.
+const CLOSING: Duration = Duration::from_secs(1);
 /// Between two looks at the files.
 const LOOK: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 3000 });
 /// What a look, or a read of both files, may take.
@@ -136,9 +138,18 @@ impl Tls {
         (Tls(seen), keep(looks, used, current, hall, stop))
     }
 
-    /// `None`: the client did not get through the handshake.
-    pub(super) async fn accept(&self, stream: TcpStream) -> Option<Client> {
-        match timeout(HANDSHAKE, self.shake_hands(stream)).await {
+    /// `None`: the client, who `came` then, did not get through the handshake.
+    pub(super) async fn accept(&self, stream: TcpStream, came: Instant, mut stop: Stop) -> Option<Client> {
+        let closed = async {
+            stop.wanted().await;
+            sleep_until(came + CLOSING).await;
+        };
+        let shaken = tokio::select! {
+            biased;
+            shaken = timeout(HANDSHAKE, self.shake_hands(stream)) => shaken,
+            () = closed => return None,
+        };
+        match shaken {
             Ok(Ok(client)) => Some(client),
             Ok(Err(error)) => {
                 debug!(%error, "a TLS handshake failed");

@@ -460,3 +460,23 @@ async fn who_has_come_before_the_door_closes_is_answered() {
     assert_eq!(silent.drained().await, "");
     assert!(begun.elapsed() < Duration::from_secs(2), "one who says nothing is not waited for: {:?}", begun.elapsed());
 }
+
+#[tokio::test]
+async fn a_door_that_has_little_time_to_close_cuts_what_takes_longer() {
+    let mut space = Space::open();
+    let listener = space.listen();
+    let (mut asks, mut half) = (space.connect().await, space.connect().await);
+    asks.send(&space.request("GET /app/ HTTP/1.1")).await;
+    let mut app = accept(&listener).await;
+    app.head().await;
+    half.send("GET /app/ HT").await;
+    assert_eq!(space.ask("GET /_space/livez HTTP/1.1").await.status, 200);
+    let begun = Instant::now();
+    space.switch.stop_by(begun + Duration::from_millis(300));
+    (&mut space.running).await.unwrap();
+    let took = begun.elapsed();
+    assert!((300..1500).contains(&took.as_millis()), "the door closed after {took:?}");
+    for client in [&mut asks, &mut half] {
+        assert_eq!(client.drained().await, "");
+    }
+}

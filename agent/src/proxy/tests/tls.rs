@@ -10,9 +10,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
@@ -230,4 +231,22 @@ async fn each_request_is_a_line_without_its_query_and_long_ones_are_cut() {
     space.ask("GET /nothing HTTP/1.1").await;
     let line = tokio::time::timeout(Duration::from_secs(10), told.recv()).await.unwrap().unwrap();
     assert!(line.contains("\"GET /nothing HTTP/1.1\" 404 ") && line.contains("\"-\" \"-\" - "), "{line}");
+}
+
+#[tokio::test]
+async fn a_door_that_closes_does_not_wait_for_a_handshake_that_does_not_end() {
+    let (files, certificate) = Files::new();
+    let mut space = Space::of(SignIn::Open, Some(files.pair()), None);
+    let begun = Instant::now();
+    let (mut silent, mut half) =
+        (TcpStream::connect(space.at).await.unwrap(), TcpStream::connect(space.at).await.unwrap());
+    half.write_all(&[22, 3, 1, 2]).await.unwrap();
+    // Those who came before are in.
+    assert!(connect(&space, &certificate, &[]).await.is_ok());
+    space.switch.stop();
+    (&mut space.running).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_millis(1800), "the door closed after {:?}", begun.elapsed());
+    assert_eq!(silent.read(&mut [0]).await.unwrap(), 0);
+    // What it has sent was not read.
+    let _ = half.read(&mut [0]).await;
 }
