@@ -22,8 +22,12 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// From the first byte of a request's head to its last, and from the beginning of a connection to its first byte.
 const HEAD: Duration = Duration::from_secs(10);
-/// From the beginning of a connection to the first byte of a request, when the door closes meanwhile.
-const FIRST: Duration = Duration::from_secs(1);
+/// From the beginning of a connection to the first byte of a request, when the door closes meanwhile. Less than an upgrade
+/// leaves, so that there is time for the answer.
+const FIRST: Duration = Duration::from_millis(300);
+/// From the wish to close to the next request of any client: one who asks all the time has sent it already, or does so at
+/// once, and hears with its answer that the connection ends.
+const NEXT: Duration = Duration::from_millis(50);
 /// An open connection between two requests.
 const IDLE: Duration = Duration::from_secs(75);
 /// A body of which nothing comes while somebody wants it.
@@ -82,16 +86,16 @@ impl Busy {
     }
 
     /// The door closes: returns once no request is on its way in over this connection, whose watcher is to be asked
-    /// first each time that the task wakes. A client that has only just come may have sent one that isn't here yet:
-    /// whoever hangs up on it takes its answer away, and it can't know whether it was heard.
+    /// first each time that the task wakes. A client may have sent one that isn't here yet: whoever hangs up on it takes
+    /// its answer away, and it can't know whether it was heard.
     pub(super) async fn has_no_request_coming(&self, came: Instant) {
-        let mut late = pin!(sleep_until(came + FIRST));
+        let next = clock::instant() + NEXT;
+        let late = if self.heard.load(Ordering::Relaxed) { next } else { next.max(came + FIRST) };
+        let mut late = pin!(sleep_until(late));
         poll_fn(|cx| {
-            let coming = match self.begun.load(Ordering::Relaxed) {
-                true => true,
-                false => !self.heard.load(Ordering::Relaxed) && late.as_mut().poll(cx).is_pending(),
-            };
-            if coming { Poll::Pending } else { Poll::Ready(()) }
+            ready!(late.as_mut().poll(cx));
+            // The rest of its head wakes the task.
+            if self.begun.load(Ordering::Relaxed) { Poll::Pending } else { Poll::Ready(()) }
         })
         .await;
     }

@@ -480,3 +480,24 @@ async fn a_door_that_has_little_time_to_close_cuts_what_takes_longer() {
         assert_eq!(client.drained().await, "");
     }
 }
+
+#[tokio::test]
+async fn who_asks_all_the_time_hears_that_the_door_closes() {
+    let space = Space::open();
+    let (mut asks, mut idle) = (space.connect().await, space.connect().await);
+    let live = space.request("GET /_space/livez HTTP/1.1");
+    for client in [&mut asks, &mut idle] {
+        client.send(&live).await;
+        assert_eq!(client.answer().await.header("connection"), None);
+    }
+    space.switch.stop();
+    tokio::task::yield_now().await;
+    asks.send(&live).await;
+    let answer = asks.answer().await;
+    assert_eq!((answer.body.as_str(), answer.header("connection")), ("ok", Some("close")));
+    let begun = Instant::now();
+    for client in [&mut asks, &mut idle] {
+        assert_eq!(client.drained().await, "");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(1), "who says nothing is not waited for: {:?}", begun.elapsed());
+}
