@@ -17,7 +17,7 @@ use crate::model::now::{Now, Timestamp};
 use crate::model::route::{Door, Route, RouteState};
 use crate::model::status::Status;
 use crate::sys::stop::Stop;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{ACCEPT, CONNECTION, CONTENT_TYPE, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue, ORIGIN};
 use hyper::{Method, Request, Response, StatusCode};
 use space_lifecycle::SignIn;
@@ -172,17 +172,19 @@ pub(super) async fn answer(visit: &Visit, request: Request<Incoming>) -> Result<
     let front = &visit.front;
     let door = front.door.borrow().clone();
     let entry = front.access.as_ref().map(|log| Box::new(log.begin(&door, &request, visit.peer, front.now)));
-    let socket = websocket::is_wanted(request.headers());
+    let (socket, has_body) = (websocket::is_wanted(request.headers()), !request.body().is_end_stream());
     let way = match visit.is_spare {
         true => Way::Rare(Box::pin(spare(visit, &door, request))),
         false => admitted(visit, &door, socket, request),
     };
+    // Else it would depend on how fast the body comes whether it can be passed over.
+    let is_refused = has_body && matches!(way, Way::Answered(_));
     let mut response = way.response(visit).await;
     if response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream")) {
         visit.busy.answers_without_end();
     }
     // What follows a handshake was meant for a WebSocket, not for us; what follows the stop, for the next agent.
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS && (socket || front.stop.is_wanted()) {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS && (socket || is_refused || front.stop.is_wanted()) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(match entry {
@@ -204,9 +206,6 @@ async fn spare(visit: &Visit, door: &Arc<Door>, request: Request<Incoming>) -> R
 
 fn admitted<'a>(visit: &'a Visit, door: &'a Arc<Door>, socket: bool, request: Request<Incoming>) -> Way<'a> {
     let front = &visit.front;
-    if let Some(refusal) = unusable(&request) {
-        return refusal.into();
-    }
     let acts = socket || !is_read(request.method());
     let session = match visit.known(door, request.headers()) {
         Some(session) if !acts => session,
@@ -216,6 +215,9 @@ fn admitted<'a>(visit: &'a Visit, door: &'a Arc<Door>, socket: bool, request: Re
             Err(refused) => return answer::text(StatusCode::FORBIDDEN, &refused.to_string()).into(),
         },
     };
+    if let Some(refusal) = unusable(&request) {
+        return refusal.into();
+    }
     let response = match (route::lead(door, request.uri().path()), session) {
         (Destination::Own(own), session) if own.is_public() || session.is_some() => {
             return Way::Rare(Box::pin(own::answer(front, door, own, session, request)));

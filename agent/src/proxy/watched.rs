@@ -114,7 +114,8 @@ pub(super) struct Watched {
     held: BytesMut,
     /// How much of `held` may be given.
     passed: usize,
-    refused: Option<Refusal>,
+    /// And whether it is a HEAD, whose answer has no body.
+    refused: Option<(Refusal, bool)>,
     /// Nothing has been given yet.
     is_new: bool,
     /// Since when hyper waits for bytes; in a head, since its first byte.
@@ -200,7 +201,10 @@ impl Watched {
         if self.passed == 0 && !self.held.is_empty() && self.refused.is_none() {
             match self.scan.pass(&self.held) {
                 Ok(passed) => self.passed = passed,
-                Err(refusal) => self.refuse(refusal)?,
+                Err(refusal) => {
+                    let is_head = asks_for_head(&self.held);
+                    self.refuse(refusal, is_head)?;
+                }
             }
         }
         if self.passed == 0 {
@@ -218,11 +222,11 @@ impl Watched {
     }
 
     /// A head is refused by us, a body by whoever reads it.
-    fn refuse(&mut self, refusal: Refusal) -> io::Result<()> {
+    fn refuse(&mut self, refusal: Refusal, is_head: bool) -> io::Result<()> {
         if !self.scan.is_at_head() {
             return Err(io::Error::new(io::ErrorKind::InvalidData, refusal.sentence()));
         }
-        self.refused = Some(refusal);
+        self.refused = Some((refusal, is_head));
         Ok(())
     }
 
@@ -237,8 +241,9 @@ impl Watched {
         let passed = match self.scan.pass(read) {
             Ok(passed) => passed,
             Err(refusal) => {
+                let is_head = asks_for_head(read);
                 buf.set_filled(before);
-                self.refuse(refusal)?;
+                self.refuse(refusal, is_head)?;
                 return Poll::Ready(Ok(Read::End));
             }
         };
@@ -298,7 +303,7 @@ impl Watched {
         }
         // A client that has sent nothing is owed nothing.
         if !self.held.is_empty() {
-            self.refused = Some(Refusal::TooSlow);
+            self.refused = Some((Refusal::TooSlow, asks_for_head(&self.held)));
         }
         Poll::Ready(Ok(()))
     }
@@ -365,7 +370,7 @@ impl Watched {
             End::Open | End::HalfClosed(_) => {
                 let until = clock::instant() + LINGER;
                 return Poll::Ready(match self.refused {
-                    Some(refusal) => End::Saying(last_words(refusal), until),
+                    Some((refusal, is_head)) => End::Saying(last_words(refusal, is_head), until),
                     None => End::Shutting(until),
                 });
             }
@@ -403,13 +408,18 @@ impl Watched {
     }
 }
 
+fn asks_for_head(bytes: &[u8]) -> bool {
+    bytes.trim_ascii_start().starts_with(b"HEAD ")
+}
+
 /// A refusal as a whole answer.
-fn last_words(refusal: Refusal) -> Bytes {
+fn last_words(refusal: Refusal, is_head: bool) -> Bytes {
     let (status, sentence) = (refusal.status(), refusal.sentence());
     let length = sentence.len() + 1;
+    let body = if is_head { String::new() } else { format!("{sentence}\n") };
     Bytes::from(format!(
         "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\nx-content-type-options: nosniff\r\n\
-         cache-control: no-store\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{sentence}\n"
+         cache-control: no-store\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
     ))
 }
 

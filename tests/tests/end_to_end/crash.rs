@@ -12,8 +12,8 @@ use std::time::Duration;
 
 const MAY_CRASH_OFTEN: &str = "agent: { restart: { max: 50, within: 10m } }\n";
 
-/// Init starts an agent that crashes again and again after 0, 1, 2, 4 … s, at most.
-pub(crate) const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+/// Init starts an agent that crashes again and again after 0, 1, 2, 4 … 60 s, and up to a quarter more.
+pub(crate) const LONGEST_BACKOFF: Duration = Duration::from_secs(75);
 
 /// The JupyterLab servers that run in a space: not their kernels, nor a child that a server is just forking.
 pub(crate) fn servers(run: &Run) -> Vec<i32> {

@@ -10,6 +10,7 @@ const TWO_WAYS: Refusal = Refusal::Bad(
 const LINE_END: Refusal = Refusal::Bad("a line of the request's headers does not end with CR LF");
 const NAME: Refusal = Refusal::Bad("a line of the request's headers does not begin with a header's name and a colon");
 const VALUE: Refusal = Refusal::Bad("a header of the request has a control character in its value");
+const CONNECTION: Refusal = Refusal::Bad("the request's Connection header names what is no header's name");
 const FIRST_LINE: Refusal = Refusal::Bad("the request does not begin with a method, a path and a version");
 const NO_PATH: Refusal = Refusal::Bad("the request's target is not a path: send one that begins with /");
 const NO_TARGET: Refusal =
@@ -95,6 +96,8 @@ impl Head {
             return Err(VALUE);
         }
         match name.len() {
+            // Whoever stops at a byte that is no part of any name does not see which headers are meant for us alone.
+            10 if name.eq_ignore_ascii_case(b"connection") && !value.is_ascii() => Err(CONNECTION),
             14 if name.eq_ignore_ascii_case(b"content-length") => self.length(value),
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.coding(value),
             _ => Ok(()),

@@ -338,3 +338,38 @@ fn there_are_as_many_connections_as_descriptors_allow() {
         assert_eq!(crate::proxy::seats::connections(descriptors), connections, "{descriptors}");
     }
 }
+
+#[tokio::test]
+async fn a_refused_head_has_an_answer_without_a_body() {
+    let space = Space::open();
+    for (bad, status) in [
+        ("HEAD /app/ HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: x\r\n\r\n", "400"),
+        ("HEAD /app/ HTTP/0.9\r\n\r\n", "505"),
+    ] {
+        for pieces in [bad.len(), 7] {
+            let mut client = space.connect().await;
+            for piece in bad.as_bytes().chunks(pieces) {
+                client.send(std::str::from_utf8(piece).unwrap()).await;
+                tokio::task::yield_now().await;
+            }
+            let head = client.head().await.unwrap();
+            assert_eq!(head.split(' ').nth(1), Some(status));
+            assert_eq!(client.drained().await, "", "{bad:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_ends_the_connection_wherever_the_body_is() {
+    let space = Space::open();
+    let listener = space.listen();
+    let post = space.request("POST /app/ HTTP/1.1\r\nContent-Length: 3\r\n\r\n");
+    for body in ["", "a", "abc"] {
+        let mut client = space.connect().await;
+        client.send(&format!("{post}{body}")).await;
+        let answer = client.answer().await;
+        assert_eq!((answer.status, answer.header("connection")), (403, Some("close")), "{body:?}");
+        assert_eq!(client.drained().await, "", "{body:?}");
+    }
+    drop(listener);
+}
