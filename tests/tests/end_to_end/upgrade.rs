@@ -80,7 +80,7 @@ fn all_answered(knocks: &[Knock], changes: &[Change]) -> Duration {
         match &knock.answer {
             Ok((200, _)) => {}
             Ok(other) => panic!("{other:?} instead of `ok`"),
-            Err(error) => {
+            Err(_) => {
                 assert!(crashes.next().is_some(), "without a crash a connection broke: {knock:?}; {changes:?}")
             }
         }
