@@ -1,4 +1,4 @@
-//! One request: may it pass, and where does it lead. In this order: form, Host, Origin, session, place.
+//! One request: may it pass, and where does it lead. In this order: Host, Origin, session, form, place.
 
 use super::access_log::AccessLog;
 use super::answer::{self, Body};
