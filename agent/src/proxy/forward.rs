@@ -149,7 +149,7 @@ fn measure(headers: &mut hyper::HeaderMap, body: &ToApp) {
 fn incoming(response: Response<AppBody>, route: &Route) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
     if parts.headers.contains_key(TRANSFER_ENCODING) {
-        // The chunks say it, as hyper has read them (RFC 9112, 6.3); a length beside them is somebody's lie.
+        // The chunks say it (RFC 9112, 6.3); a length beside them is somebody's lie.
         parts.headers.remove(CONTENT_LENGTH);
     }
     headers::to_browser(&mut parts.headers, route);

@@ -177,14 +177,14 @@ pub(super) async fn answer(visit: &Visit, request: Request<Incoming>) -> Result<
         true => Way::Rare(Box::pin(spare(visit, &door, request))),
         false => admitted(visit, &door, socket, request),
     };
-    // Else it would depend on how fast the body comes whether it can be passed over.
-    let is_refused = has_body && matches!(way, Way::Answered(_));
     let mut response = way.response(visit).await;
     if response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream")) {
         visit.busy.answers_without_end();
     }
+    // Of a body that nobody has read it depends on how fast it comes whether it can be passed over.
+    let is_unread = has_body && !response.status().is_success() && !matches!(response.body(), Body::App(_));
     // What follows a handshake was meant for a WebSocket, not for us; what follows the stop, for the next agent.
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS && (socket || is_refused || front.stop.is_wanted()) {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS && (socket || is_unread || front.stop.is_wanted()) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(match entry {

@@ -90,7 +90,7 @@ impl Busy {
     /// its answer away, and it can't know whether it was heard.
     pub(super) async fn has_no_request_coming(&self, came: Instant) {
         let next = clock::instant() + NEXT;
-        let late = if self.heard.load(Ordering::Relaxed) { next } else { next.max(came + FIRST) };
+        let late = if self.is_heard() { next } else { next.max(came + FIRST) };
         let mut late = pin!(sleep_until(late));
         poll_fn(|cx| {
             ready!(late.as_mut().poll(cx));
@@ -98,6 +98,11 @@ impl Busy {
             if self.begun.load(Ordering::Relaxed) { Poll::Pending } else { Poll::Ready(()) }
         })
         .await;
+    }
+
+    /// Has a whole head come over this connection?
+    fn is_heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed)
     }
 
     fn store(&self, busy: bool) {
@@ -116,8 +121,6 @@ pub(super) struct Watched {
     passed: usize,
     /// And whether it is a HEAD, whose answer has no body.
     refused: Option<(Refusal, bool)>,
-    /// Nothing has been given yet.
-    is_new: bool,
     /// Since when hyper waits for bytes; in a head, since its first byte.
     reading: Option<Instant>,
     /// Since when the client takes nothing.
@@ -182,7 +185,6 @@ impl Watched {
             held: BytesMut::new(),
             passed: 0,
             refused: None,
-            is_new: true,
             reading: None,
             writing: None,
             end: End::Open,
@@ -288,7 +290,7 @@ impl Watched {
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let in_head = self.scan.is_at_head();
         let patience = match in_head {
-            true if self.is_new || !self.held.is_empty() => HEAD,
+            true if !self.busy.is_heard() || !self.held.is_empty() => HEAD,
             true => IDLE,
             false => BODY,
         };
@@ -428,7 +430,7 @@ impl AsyncRead for Watched {
         let before = buf.filled().len();
         ready!(self.read(cx, buf))?;
         if buf.filled().len() > before {
-            (self.reading, self.is_new) = (None, false);
+            self.reading = None;
             self.busy.endless.store(false, Ordering::Relaxed);
             self.busy.heard.store(true, Ordering::Relaxed);
             self.busy.begun.store(false, Ordering::Relaxed);

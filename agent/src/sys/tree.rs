@@ -133,7 +133,7 @@ fn owner(pid: i32) -> Option<u32> {
 
 /// Fields of `/proc/<pid>/stat`: the command may hold any byte, even `)` and spaces; what comes after it is numbers.
 fn stat(pid: i32) -> Option<Stat> {
-    // Longer than any: the file says it all at the first read, and one process at a time is asked for each of many.
+    // Longer than any, so that one read is enough: there may be many processes.
     let mut line = [0; 2048];
     let length = File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut line).ok()?;
     let text = String::from_utf8_lossy(&line[..length]);

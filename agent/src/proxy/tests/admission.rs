@@ -1,6 +1,6 @@
 //! Who may pass: framing, Host, Origin, sign-in.
 
-use super::ground::{Client, Space, ok, pass, serve};
+use super::ground::{Client, Space, accept, ok, pass, serve};
 use crate::model::route::RouteState;
 use space_lifecycle::SignIn;
 use std::time::Duration;
@@ -323,8 +323,7 @@ async fn an_upload_that_breaks_off_ends_the_connection_to_the_app() {
     let mut client = space.connect().await;
     let head = format!("POST /app/ HTTP/1.1\r\n{}\r\nContent-Length: 100", space.origin());
     client.send(&(space.request(&head) + "only this")).await;
-    let (stream, _) = listener.accept().await.unwrap();
-    let mut app = Client { stream, read: Vec::new() };
+    let mut app = accept(&listener).await;
     app.until("only this").await;
     drop(client);
     assert!(app.drained().await.ends_with("only this"));
@@ -372,4 +371,11 @@ async fn a_refusal_ends_the_connection_wherever_the_body_is() {
         assert_eq!(client.drained().await, "", "{body:?}");
     }
     drop(listener);
+    space.set(RouteState::Gone);
+    let mut client = space.connect().await;
+    client
+        .send(&space.request(&format!("POST /app/ HTTP/1.1\r\n{}\r\nContent-Length: 3\r\n\r\n", space.origin())))
+        .await;
+    let answer = client.answer().await;
+    assert_eq!((answer.status, answer.header("connection")), (503, Some("close")));
 }

@@ -1,6 +1,6 @@
 //! Peers that do wrong: apps that die, stall, babble or answer twice; clients that leave, wait or are too many.
 
-use super::ground::{Client, Space, header, ok, serve};
+use super::ground::{Client, Space, accept, header, ok, serve};
 use space_lifecycle::SignIn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,11 +22,6 @@ fn says(listener: UnixListener, text: &'static [u8], ends: bool) {
             }
         }
     });
-}
-
-async fn accept(listener: &UnixListener) -> Client<UnixStream> {
-    let (stream, _) = timeout(Duration::from_secs(10), listener.accept()).await.expect("a connection").unwrap();
-    Client { stream, read: Vec::new() }
 }
 
 #[tokio::test]

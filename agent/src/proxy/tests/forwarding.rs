@@ -1,6 +1,6 @@
 //! Requests on their way to an app, answers on their way back.
 
-use super::ground::{Client, Space, header, ok, serve};
+use super::ground::{Client, Space, accept, header, ok, serve};
 use crate::model::route::{RouteState, Upstream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -198,8 +198,7 @@ async fn a_large_upload_and_download_stream_with_back_pressure() {
     let count = taken.clone();
     let (go, mut gone) = tokio::sync::watch::channel(false);
     tokio::spawn(async move {
-        let (stream, _) = listener.accept().await.unwrap();
-        let mut app = Client { stream, read: Vec::new() };
+        let mut app = accept(&listener).await;
         app.head().await;
         gone.wait_for(|go| *go).await.unwrap();
         let mut read = app.read.len();
@@ -252,8 +251,7 @@ async fn a_stream_of_events_passes_at_once_and_ends_with_its_reader() {
     let listener = space.listen();
     let mut client = space.connect().await;
     client.send(&space.request("GET /app/events HTTP/1.1")).await;
-    let (stream, _) = listener.accept().await.unwrap();
-    let mut app = Client { stream, read: Vec::new() };
+    let mut app = accept(&listener).await;
     app.head().await;
     app.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n").await;
     for nth in 0..5 {
@@ -271,8 +269,7 @@ async fn a_chunked_upload_passes_and_its_connections_go_on() {
     let mut client = space.connect().await;
     let head = format!("POST /app/ HTTP/1.1\r\n{}\r\nTransfer-Encoding: chunked", space.origin());
     client.send(&(space.request(&head) + "3\r\nabc\r\n0\r\n\r\n")).await;
-    let (stream, _) = listener.accept().await.unwrap();
-    let mut app = Client { stream, read: Vec::new() };
+    let mut app = accept(&listener).await;
     let head = app.head().await.unwrap();
     assert_eq!((header(&head, "transfer-encoding"), header(&head, "content-length")), (Some("chunked"), None));
     app.until("0\r\n\r\n").await;
@@ -373,8 +370,7 @@ async fn an_app_that_ends_under_a_request_is_on_its_way_back() {
     let listener = space.listen();
     let mut client = space.connect().await;
     client.send(&space.request("GET /app/ HTTP/1.1")).await;
-    let (stream, _) = listener.accept().await.unwrap();
-    let mut app = Client { stream, read: Vec::new() };
+    let mut app = accept(&listener).await;
     app.head().await;
     space.set(RouteState::NotYet);
     drop(app);
@@ -392,8 +388,7 @@ async fn a_client_that_waits_to_be_asked_for_its_body_is_asked() {
     client.until("HTTP/1.1 100 Continue\r\n\r\n").await;
     client.head().await;
     client.send("body").await;
-    let (stream, _) = listener.accept().await.unwrap();
-    let mut app = Client { stream, read: Vec::new() };
+    let mut app = accept(&listener).await;
     assert_eq!(header(&app.head().await.unwrap(), "expect"), None);
     assert_eq!(app.exactly(4).await, "body");
     app.send(&ok("thanks")).await;

@@ -193,6 +193,12 @@ async fn answer_requests(
     }
 }
 
+/// An app's end of the next connection to it.
+pub(super) async fn accept(listener: &UnixListener) -> Client<UnixStream> {
+    let (stream, _) = timeout(LONG, listener.accept()).await.expect("a connection").unwrap();
+    Client { stream, read: Vec::new() }
+}
+
 /// An app: answers the requests of each of its connections with `answer`, in order; each answer is whole bytes.
 pub(super) fn serve(
     listener: UnixListener,

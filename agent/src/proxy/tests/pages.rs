@@ -1,6 +1,6 @@
 //! What the agent says itself: until an app is ready, when it won't be, and on its page.
 
-use super::ground::{Client, Space, ok, serve};
+use super::ground::{Space, accept, ok, serve};
 use super::status;
 use crate::model::log::LogLine;
 use crate::model::now::Timestamp;
@@ -229,8 +229,7 @@ async fn the_door_closes_with_a_grace_for_answers_in_flight() {
     let listener = space.listen();
     let mut busy = space.connect().await;
     busy.send(&space.request("GET /app/ HTTP/1.1")).await;
-    let (stream, _) = listener.accept().await.unwrap();
-    let mut app = Client { stream, read: Vec::new() };
+    let mut app = accept(&listener).await;
     app.head().await;
     let mut idle = space.connect().await;
     idle.send(&space.request("GET /_space/livez HTTP/1.1")).await;

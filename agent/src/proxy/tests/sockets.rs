@@ -1,6 +1,6 @@
 //! WebSockets: the handshake on both sides, the bytes after it.
 
-use super::ground::{Answer, Client, Space, header, now, pass};
+use super::ground::{Answer, Client, Space, accept, header, now, pass};
 use crate::model::route::{Door, RouteState};
 use crate::model::traffic::{Pattern, Rules, Side, Socket, Speech};
 use crate::proxy::session;
@@ -8,7 +8,7 @@ use crate::proxy::websocket::accept_of;
 use space_lifecycle::SignIn;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -20,11 +20,6 @@ fn handshake(space: &Space, origin: &str) -> String {
          Sec-WebSocket-Protocol: v1.kernel.websocket.jupyter.org\r\nSec-WebSocket-Extensions: permessage-deflate"
     );
     space.request(&head)
-}
-
-async fn accept(listener: &UnixListener) -> Client<UnixStream> {
-    let (stream, _) = timeout(Duration::from_secs(10), listener.accept()).await.expect("a connection").unwrap();
-    Client { stream, read: Vec::new() }
 }
 
 fn agreement(key: &str) -> String {
