@@ -121,16 +121,38 @@ impl Kernel {
         told.unwrap_or_else(|_| panic!("the cell did not end within {deadline:?}: {code}"))
     }
 
+    /// Asks until the kernel has answered over what it publishes too. Jupyter does so itself when a WebSocket is opened,
+    /// but not while it takes the kernel for busy, as it does one that has died at work: what the next one publishes
+    /// before Jupyter has found it is lost, the end of a cell as well.
+    pub async fn heard(&mut self, deadline: Duration) {
+        let asked = async {
+            loop {
+                let id = self.ask("kernel_info_request", &json!({})).await;
+                if tokio::time::timeout(Duration::from_secs(1), self.collect(&id)).await.is_ok() {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(deadline, asked)
+            .await
+            .unwrap_or_else(|_| panic!("the kernel is silent after {deadline:?}"));
+    }
+
     /// Sends code to be run and returns the request's id.
     pub async fn begin(&mut self, code: &str) -> String {
+        let content = json!({"code": code, "silent": false, "store_history": true, "user_expressions": {},
+                             "allow_stdin": false, "stop_on_error": true});
+        self.ask("execute_request", &content).await
+    }
+
+    async fn ask(&mut self, kind: &str, content: &Value) -> String {
         let id = unique("request");
         let message = json!({
             "channel": "shell",
-            "header": {"msg_id": id, "msg_type": "execute_request", "username": "story", "session": unique("client"),
+            "header": {"msg_id": id, "msg_type": kind, "username": "story", "session": unique("client"),
                        "date": "2026-01-01T00:00:00Z", "version": "5.3"},
             "parent_header": {}, "metadata": {}, "buffers": [],
-            "content": {"code": code, "silent": false, "store_history": true, "user_expressions": {},
-                        "allow_stdin": false, "stop_on_error": true},
+            "content": content,
         });
         self.socket.send(Message::text(message.to_string())).await.expect("the kernel's WebSocket is open");
         id

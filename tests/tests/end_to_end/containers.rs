@@ -153,6 +153,7 @@ async fn a_kernel_that_eats_the_memory_dies_alone_and_is_named(notebook: &str) {
     let ids = jupyter.kernels().await;
     let [id] = ids.as_slice() else { panic!("one kernel was expected: {ids:?}") };
     let mut kernel = jupyter.connect(id).await;
+    kernel.heard(Duration::from_secs(30)).await;
     let another = kernel.execute("import os; print(os.getpid())", Duration::from_secs(30)).await;
     assert_ne!(another, pid);
     let named = wait_for(SOON, "the status to name the notebook", async || {
