@@ -1,6 +1,7 @@
 //! Running programs in tests: always with a deadline, always ended.
 
-use std::io;
+use std::io::{self, Write};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -29,6 +30,26 @@ pub fn spawn_quiet(command: &mut Command) -> io::Result<Child> {
 #[expect(clippy::disallowed_methods, reason = "the test process has no reaper but its own wait calls")]
 pub fn spawn(command: &mut Command) -> io::Result<Child> {
     command.spawn()
+}
+
+/// Puts a script at `path` that can be run at once.
+///
+/// This process must not write it itself: what another test starts at that moment has a copy of every descriptor until
+/// it has become another program, and a file that anybody can write to is not executed (`ETXTBSY`).
+pub fn put_script(path: &Path, text: &str) {
+    let mut write = Command::new("sh");
+    write.args(["-c", "cat >\"$0\" && chmod 755 \"$0\""]).arg(path).stdin(Stdio::piped());
+    let mut child = spawn(&mut write).unwrap_or_else(|error| panic!("cannot start {write:?}: {error}"));
+    child.stdin.take().expect("it has a pipe").write_all(text.as_bytes()).expect("the shell reads");
+    assert!(child.wait().is_ok_and(|status| status.success()), "cannot write {}", path.display());
+}
+
+/// Copies a program, as [`put_script`] puts one.
+pub fn copy_program(from: &Path, to: &Path) {
+    let mut copy = Command::new("cp");
+    let child = spawn(copy.arg(from).arg(to));
+    let status = child.and_then(|mut child| child.wait());
+    assert!(status.is_ok_and(|status| status.success()), "cannot copy {} to {}", from.display(), to.display());
 }
 
 /// Runs a program to its end and returns what it printed; past the deadline it is killed and the test fails.

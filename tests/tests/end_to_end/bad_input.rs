@@ -136,8 +136,7 @@ async fn a_jupyterlab_that_dies_at_once() {
     let mut space = Space::new(&format!("apps:\n  - kind: jupyterlab\n    environment: broken\n{SHORT}"));
     let program = space.home.join("broken/bin/jupyter-lab");
     fs::create_dir_all(program.parent().unwrap()).unwrap();
-    fs::write(&program, "#!/bin/sh\necho 'ImportError: no jupyterlab here' >&2\nexit 1\n").unwrap();
-    fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    command::put_script(&program, "#!/bin/sh\necho 'ImportError: no jupyterlab here' >&2\nexit 1\n");
     let done = space.start_and_fail().await;
     assert_refused(&done, 3, &["exit code 1"]);
     space.assert_nothing_left();

@@ -151,7 +151,7 @@ async fn a_root_agents_user_is_kept_away_as_isolation_mode_uid_promises() {
         // The user may do what concerns the space alone.
         let mut restart = as_user();
         let agent = space.folder.join("space-agent");
-        fs::copy(places::agent(), &agent).unwrap();
+        command::copy_program(&places::agent(), &agent);
         restart.arg(agent).args(["restart", "--yes"]).env("SPACE_AGENT_SOCKET", space.socket());
         let restarted = command::run(restart, BOOT).await;
         assert_eq!(restarted.code(), 0, "{restarted:?}");

@@ -5,6 +5,7 @@ use crate::crash::{LONGEST_BACKOFF, servers};
 use crate::documents::{LAB, jupyterlab};
 use crate::upgrade::uninterrupted;
 use nix::sys::signal::Signal;
+use space_tests::command::copy_program;
 use space_tests::jupyter::Jupyter;
 use space_tests::places::{agent, figure};
 use space_tests::processes;
@@ -33,7 +34,7 @@ fn older() -> Option<PathBuf> {
 /// Puts a copy of `binary` at the path, as a package manager does: whoever runs the old file goes on with it.
 fn install(binary: &Path, path: &Path) {
     let new = path.with_extension("new");
-    fs::copy(binary, &new).unwrap();
+    copy_program(binary, &new);
     fs::rename(&new, path).unwrap();
 }
 

@@ -3,14 +3,13 @@
 
 use crate::documents::script;
 use nix::sys::signal::Signal;
-use space_tests::command::spawn;
+use space_tests::command::{copy_program, put_script, spawn};
 use space_tests::places::{agent, figure, full};
 use space_tests::processes;
 use space_tests::space::{BOOT, SOON, STOP, free_port};
 use space_tests::wait::wait_for;
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -39,7 +38,7 @@ impl Init {
     fn start(wrapper: &[&str], mode: &[&str]) -> Init {
         let folder = new_folder();
         let program = folder.join("part");
-        fs::copy(env!("CARGO_BIN_EXE_init-part"), &program).unwrap();
+        copy_program(Path::new(env!("CARGO_BIN_EXE_init-part")), &program);
         let mut args = vec!["run".to_owned(), folder.display().to_string()];
         args.extend(mode.iter().map(|word| (*word).to_owned()));
         Init::start_in(&folder, wrapper, &program, &args)
@@ -214,10 +213,8 @@ fn put(init: &Init, make: impl FnOnce(&Path)) {
 type Make = Box<dyn Fn(&Path)>;
 
 fn copy_of(path: &str) -> impl Fn(&Path) {
-    let path = path.to_owned();
-    move |new| {
-        fs::copy(&path, new).unwrap();
-    }
+    let path = PathBuf::from(path);
+    move |new| copy_program(&path, new)
 }
 
 #[tokio::test]
@@ -237,21 +234,9 @@ async fn an_upgrade_changes_the_agent_and_a_broken_one_changes_nothing() {
 
     let broken: [(&str, Make); 4] = [
         ("permission denied", Box::new(|new| fs::write(new, "").unwrap())),
-        (
-            "exec format error",
-            Box::new(|new| {
-                fs::write(new, "no program").unwrap();
-                fs::set_permissions(new, fs::Permissions::from_mode(0o755)).unwrap();
-            }),
-        ),
+        ("exec format error", Box::new(|new| put_script(new, "no program"))),
         ("ended with exit code 1", Box::new(copy_of("/bin/false"))),
-        (
-            "was killed by signal 11",
-            Box::new(|new| {
-                fs::write(new, "#!/bin/sh\nkill -SEGV $$\n").unwrap();
-                fs::set_permissions(new, fs::Permissions::from_mode(0o755)).unwrap();
-            }),
-        ),
+        ("was killed by signal 11", Box::new(|new| put_script(new, "#!/bin/sh\nkill -SEGV $$\n"))),
     ];
     for (why, make) in broken {
         put(&init, make);
@@ -359,7 +344,7 @@ async fn children_for_which_there_is_no_room_are_started_when_there_is() {
     let user = ["setpriv", "--reuid=61234", "--regid=61234", "--clear-groups", "prlimit", "--nproc=4:4"];
     let folder = new_folder();
     let part = folder.join("part");
-    fs::copy(env!("CARGO_BIN_EXE_init-part"), &part).unwrap();
+    copy_program(Path::new(env!("CARGO_BIN_EXE_init-part")), &part);
     std::os::unix::fs::chown(&folder, Some(61_234), Some(61_234)).unwrap();
     let args = ["run", folder.to_str().unwrap(), "children", "40", "40", "1"].map(str::to_owned);
     let mut init = Init::start_in(&folder, &user, &part, &args);
@@ -377,7 +362,7 @@ async fn an_agent_for_which_there_is_no_room_is_started_when_there_is() {
     let user = ["setpriv", "--reuid=61235", "--regid=61235", "--clear-groups", "prlimit", "--nproc=1:50"];
     let folder = new_folder();
     let part = folder.join("part");
-    fs::copy(env!("CARGO_BIN_EXE_init-part"), &part).unwrap();
+    copy_program(Path::new(env!("CARGO_BIN_EXE_init-part")), &part);
     std::os::unix::fs::chown(&folder, Some(61_235), Some(61_235)).unwrap();
     let args = ["run", folder.to_str().unwrap(), "exit", "3"].map(str::to_owned);
     let mut init = Init::start_in(&folder, &user, &part, &args);

@@ -6,6 +6,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 use space_tests::browser::Browser;
 use space_tests::client::Client;
+use space_tests::command::put_script;
 use space_tests::jupyter::Jupyter;
 use space_tests::places;
 use space_tests::processes;
@@ -13,7 +14,6 @@ use space_tests::space::{BOOT, Run, SOON, Space};
 use space_tests::status::Status;
 use space_tests::wait::wait_for;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -34,8 +34,7 @@ fn environment(folder: &Path) -> PathBuf {
         .unwrap();
     let program = folder.join("bin/jupyter-lab");
     let python = folder.join("bin/python");
-    fs::write(&program, format!("#!{}\nfrom jupyterlab.labapp import main\nmain()\n", python.display())).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    put_script(&program, &format!("#!{}\nfrom jupyterlab.labapp import main\nmain()\n", python.display()));
     packages
 }
 

@@ -4,6 +4,7 @@ use crate::documents::{LAB, jupyterlab};
 use crate::supervision::small_app;
 use nix::unistd::{Gid, Uid, chown};
 use serde_json::Value;
+use space_tests::command::copy_program;
 use space_tests::jupyter::Jupyter;
 use space_tests::places::project;
 use space_tests::processes;
@@ -12,7 +13,7 @@ use space_tests::wait::wait_for;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Nobody's on a usual machine.
@@ -191,7 +192,7 @@ async fn apps_run_as_the_user_with_nothing_of_roots() {
     }
     let mut space = Space::new("");
     let app = space.folder.join("space-app");
-    fs::copy(env!("CARGO_BIN_EXE_space-app"), &app).unwrap();
+    copy_program(Path::new(env!("CARGO_BIN_EXE_space-app")), &app);
     let body = small_app("", "").replace(env!("CARGO_BIN_EXE_space-app"), &app.to_string_lossy());
     space.write(&format!("{OWN_USER}{body}"));
     give_home(&space);

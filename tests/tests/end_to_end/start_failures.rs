@@ -2,12 +2,12 @@
 //! nothing else can name the cause and the remedy. The real messages go to `tests/artefacts/start-failures.md`.
 
 use space_tests::client::Client;
+use space_tests::command::put_script;
 use space_tests::places;
 use space_tests::space::{Space, free_port};
 use space_tests::wait::wait_for;
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -147,8 +147,7 @@ fn apps() -> Vec<Failure> {
     let broken = failure("a broken environment", &["ImportError", "default.log"], &format!("{lab}{SHORT}"));
     let program = broken.space.home.join(".venv/bin/jupyter-lab");
     fs::create_dir_all(program.parent().unwrap()).unwrap();
-    fs::write(&program, "#!/bin/sh\necho 'ImportError: no module named jupyter_server' >&2\nexit 1\n").unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    put_script(&program, "#!/bin/sh\necho 'ImportError: no module named jupyter_server' >&2\nexit 1\n");
     all.push(broken);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
