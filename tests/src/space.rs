@@ -21,8 +21,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// How long a space with the ready-made environment may take from exec to ready: this machine runs several at a time.
-pub const BOOT: Duration = Duration::from_secs(60);
+/// How long a space may take from exec to ready, with the ready-made environment or one of a single small package: a slow
+/// machine runs several at a time.
+pub const BOOT: Duration = Duration::from_secs(120);
 /// How long anything may take that only the agent has to do.
 pub const SOON: Duration = Duration::from_secs(10);
 /// The default stop deadline with a margin.
